@@ -1,0 +1,1 @@
+"""Backbeat: the background work of a social network, as serverless functions."""
