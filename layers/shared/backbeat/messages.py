@@ -1,0 +1,142 @@
+"""What arrives on a queue, in one form: our own messages, S3 notifications and EventBridge events."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
+
+from backbeat.tasks import explain, sortable
+
+
+class InvalidMessage(ValueError):
+    """The body is no message this project knows; the text says what is wrong with it."""
+
+
+class Message(BaseModel):
+    """One message to one task.
+
+    Attributes:
+        task: The task's name.
+        id: The run's identity: two deliveries with one id are duplicates of each other.
+        kwargs: The task's arguments, as JSON.
+        scheduled_time: When a schedule meant the run to happen.
+        sent_at: When a producer sent it (or the event it stands for happened).
+        part: The part's number, in a run that was split into parts.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    id: str = ""
+    kwargs: dict[str, Any] = {}
+    scheduled_time: AwareDatetime | None = None
+    sent_at: AwareDatetime | None = None
+    part: int | None = None
+
+    @model_validator(mode="after")
+    def _has_time_and_identity(self) -> "Message":
+        if self.scheduled_time is None and self.sent_at is None:
+            raise ValueError("neither scheduled_time nor sent_at is given")
+        if not self.id:
+            if self.scheduled_time is None:
+                raise ValueError("id is missing")
+            object.__setattr__(self, "id", f"{self.task}@{iso(self.scheduled_time)}")
+        if len(self.id) > 200:
+            raise ValueError(f"id has {len(self.id)} characters, more than 200")
+        return self
+
+    @property
+    def logical_time(self) -> datetime:
+        """The "now" of the run, in UTC."""
+        time = self.scheduled_time or self.sent_at
+        assert time is not None  # the validator has seen to it
+        return time.astimezone(UTC)
+
+
+def iso(time: datetime) -> str:
+    """A time as ISO 8601 in UTC with `Z`, without a fraction where it has none."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def split(body: str) -> list[str]:
+    """The bodies of single-record notifications that an S3 notification of several records stands for.
+
+    Each record is a run of its own, with its own retries and its own dead letter. Any other body is
+    returned as it is.
+    """
+    try:
+        records = json.loads(body)["Records"]
+    except (ValueError, KeyError, TypeError):
+        return [body]
+    if not isinstance(records, list) or len(records) < 2:
+        return [body]
+    return [json.dumps({"Records": [record]}, ensure_ascii=False) for record in records]
+
+
+def parse(body: str, task: str, message_id: str, sent: datetime) -> Message | None:
+    """Turn a message's body into a message for `task`, or None for S3's test event, which asks for nothing.
+
+    Args:
+        body: The message's body.
+        task: The name of the task whose queue it came from.
+        message_id: SQS's message id, the identity of a message that brings none of its own.
+        sent: SQS's SentTimestamp, the logical time of a message that brings none of its own.
+
+    Raises:
+        InvalidMessage: The body is none of the forms known, or is for another task.
+    """
+    try:
+        content = json.loads(body)
+    except ValueError as error:
+        raise InvalidMessage(f"the body is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidMessage(f"the body is a JSON {type(content).__name__}, not an object")
+    if content.get("Event") == "s3:TestEvent":  # S3 sends one for every new notification
+        return None
+    try:
+        if "Records" in content:
+            return _from_s3(content["Records"], task)
+        if "detail-type" in content:
+            return _from_eventbridge(content, task)
+        if "scheduled_time" not in content:
+            content = {"id": message_id, "sent_at": sent, **content}
+        message = Message.model_validate(content)
+    except ValidationError as error:
+        raise InvalidMessage(explain(error)) from error
+    if message.task != task:
+        raise InvalidMessage(f"the message is for task {message.task!r}, and this is the queue of {task!r}")
+    return message
+
+
+def _from_s3(records: Any, task: str) -> Message:
+    """An S3 notification of one record as a message; keys arrive URL-encoded."""
+    try:
+        (record,) = records
+        bucket = record["s3"]["bucket"]["name"]
+        s3_object = record["s3"]["object"]
+        key = unquote_plus(s3_object["key"], errors="strict")
+        time = datetime.fromisoformat(record["eventTime"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidMessage(f"not an S3 notification: {error!r}") from error
+    version_id, sequencer = s3_object.get("versionId"), s3_object.get("sequencer")
+    # The same for every delivery of one event, unlike SQS's message id.
+    identity = hashlib.sha256(f"{bucket}\n{key}\n{version_id}\n{sequencer}".encode()).hexdigest()[:16]
+    return Message(
+        task=task,
+        id=f"{sortable(time)}-{identity}",
+        kwargs={"bucket": bucket, "key": key, "version_id": version_id, "sequencer": sequencer},
+        sent_at=time,
+    )
+
+
+def _from_eventbridge(event: Mapping[str, Any], task: str) -> Message:
+    """An EventBridge event as a message."""
+    try:
+        kwargs = {"detail_type": event["detail-type"], "detail": event["detail"]}
+        return Message(task=task, id=event["id"], kwargs=kwargs, sent_at=event["time"])
+    except KeyError as error:
+        raise InvalidMessage(f"not an EventBridge event: {error} is missing") from error

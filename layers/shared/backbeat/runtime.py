@@ -1,0 +1,330 @@
+"""What is the same for every function: from a delivery on the queue to an outcome in the ledger.
+
+Read from `Implementation.lambda_handler` down. Each record of a batch goes its own way: its message is parsed, its
+logical time bound, the task's function called, and the outcome settled so that nothing is acknowledged and lost.
+"""
+
+import functools
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import ClientError
+
+from backbeat import ledger, messages
+from backbeat.ledger import AlreadySucceeded, Attempt, Claimed, Outcome
+from backbeat.messages import InvalidMessage, Message
+from backbeat.tasks import InvalidTaskArguments, Task, queue_url, sqs, stack_name
+
+R = TypeVar("R")
+
+LONGEST_ERROR = 1_000
+"""Characters of an error that the ledger and a dead letter keep."""
+LONGEST_RESULT = 4_000
+"""Characters of a result, as JSON, that the ledger keeps."""
+SECONDS_TO_START = 10
+"""With less time left, the rest of a batch is handed back rather than cut off in its work."""
+
+logger = Logger()
+metrics = Metrics(namespace="Backbeat")
+
+
+class Rejected(Exception):
+    """Raised by a task: this input can never work, so it is not tried again.
+
+    Attributes:
+        reason: A short code, for filters and counts.
+    """
+
+    def __init__(self, reason: str, explanation: str) -> None:
+        super().__init__(explanation)
+        self.reason = reason
+
+
+class NotYet(Exception):
+    """Raised by a task: what it needs is not there yet, so it is tried again later."""
+
+
+class RunFailed(Exception):
+    """Raised to whoever invoked a function directly: the run did not succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Returned by a task instead of a result: a duplicate, or nothing to do.
+
+    Attributes:
+        why: What made the work unnecessary.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a task's function is told about the run it makes.
+
+    Attributes:
+        id: The run's identity: the same for every delivery and every attempt.
+        now: Its logical time, in UTC; a task never reads the wall clock.
+        part: The part's number, in a run that was split into parts.
+        context: Lambda's context, for the time that remains.
+    """
+
+    id: str
+    now: datetime
+    part: int | None
+    context: LambdaContext
+
+    @property
+    def seconds_left(self) -> float:
+        """How long until Lambda ends this invocation."""
+        return self.context.get_remaining_time_in_millis() / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """One delivery of one message: what came, and where an answer to it goes."""
+
+    body: str
+    queue: str
+    message_id: str
+    sent: datetime
+    receipt: str | None
+
+
+class _ComesBack(Exception):
+    """Tells the batch processor that a record is to be delivered again."""
+
+
+class Implementation(Generic[R]):
+    """A task's function with everything around it; made by `Task.implementation`.
+
+    Calling it calls the function itself, as tests do; `lambda_handler` is what Lambda calls.
+    """
+
+    def __init__(self, task: Task[Any], function: Callable[..., R]) -> None:
+        expected = [*task.signature.parameters, "run"]
+        found = list(inspect.signature(function).parameters)
+        if sorted(found) != sorted(expected):
+            raise TypeError(f"{task.name} is declared with {expected}, and implemented with {found}")
+        self.task = task
+        self.function = function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        """Call the task's function, with nothing around it."""
+        return self.function(*args, **kwargs)
+
+    def lambda_handler(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        """Answer Lambda: a batch from the queue, or one bare message, as an operator may invoke it with.
+
+        Raises:
+            RunFailed: A bare message's run did not succeed. A batch never raises.
+        """
+        logger.append_keys(request_id=context.aws_request_id)
+        try:
+            if _is_batch(event):
+                processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+                return dict(process_partial_response(event, self._receive, processor, context))
+            delivery = _Delivery(
+                body=json.dumps(event),
+                queue=self.task.queue_name(stack_name()),
+                message_id=context.aws_request_id,
+                sent=datetime.now(UTC),
+                receipt=None,
+            )
+            attempt, _ = self._run(delivery, context)
+            if attempt.outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED):
+                raise RunFailed(f"{attempt.outcome}: {attempt.error}")
+            return {"outcome": attempt.outcome, "result": attempt.result, "why": attempt.error}
+        finally:
+            if metrics.metric_set:
+                metrics.flush_metrics()
+
+    def _receive(self, record: SQSRecord, lambda_context: LambdaContext) -> None:
+        """Run one record of a batch; raise where it is to be delivered again."""
+        delivery = _Delivery(
+            body=record.body,
+            queue=record.event_source_arn.rsplit(":", 1)[-1],
+            message_id=record.message_id,
+            sent=datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC),
+            receipt=record.receipt_handle,
+        )
+        if lambda_context.get_remaining_time_in_millis() < SECONDS_TO_START * 1000:
+            _hide(delivery, 0)
+            raise _ComesBack("too little time left to start")
+        bodies = messages.split(delivery.body)
+        if len(bodies) > 1:
+            for body in bodies:
+                sqs().send_message(QueueUrl=queue_url(delivery.queue), MessageBody=body)
+            logger.info("split", extra={"records": len(bodies)})
+            return
+        attempt, wait = self._run(delivery, lambda_context)
+        if attempt.outcome is Outcome.RETRYING:
+            _hide(delivery, wait)
+            raise _ComesBack(attempt.error)
+
+    def _run(self, delivery: _Delivery, context: LambdaContext) -> tuple[Attempt, int]:
+        """Run one message; return its attempt, and the seconds to wait where it is to be retried."""
+        invalid: InvalidMessage | None = None
+        try:
+            message = messages.parse(delivery.body, self.task.name, delivery.message_id, delivery.sent)
+        except InvalidMessage as error:
+            invalid = error
+            message = Message(task=self.task.name, id=delivery.message_id, sent_at=delivery.sent)
+        attempt = Attempt(Outcome.RUNNING, datetime.now(UTC), 0, context.aws_request_id)
+        if message is None:
+            logger.info("skipped", extra={"why": "an s3:TestEvent asks for nothing"})
+            return replace(attempt, outcome=Outcome.SKIPPED, error="an s3:TestEvent asks for nothing"), 0
+
+        number = 0
+        if message.scheduled_time and not invalid:
+            until = attempt.started + timedelta(milliseconds=context.get_remaining_time_in_millis(), seconds=5)
+            try:
+                number = ledger.claim(message, self.task.task_class, until, context.aws_request_id)
+            except AlreadySucceeded:
+                logger.info("skipped", extra={"run_id": message.id, "why": "the run has been done"})
+                return replace(attempt, outcome=Outcome.SKIPPED, error="the run has been done"), 0
+            except Claimed as error:
+                logger.info("waiting", extra={"run_id": message.id, "why": str(error)})
+                wait = max(1, round((error.until - attempt.started).total_seconds()))
+                return replace(attempt, outcome=Outcome.RETRYING, error=str(error)), wait
+
+        retry, reason = self.task.retry, "invalid_message"
+        if invalid:
+            attempt = replace(attempt, outcome=Outcome.REJECTED, error=str(invalid))
+        elif number > retry.attempts:
+            attempt = replace(attempt, outcome=Outcome.DEAD, error="the last attempt gave no answer")
+            reason = "no_answer"
+        else:
+            attempt, reason = self._call(message, attempt, context)
+
+        if number:
+            if attempt.outcome is Outcome.RETRYING and number == retry.attempts:
+                attempt = replace(attempt, outcome=Outcome.DEAD)
+            ledger.settle(message, attempt)
+        else:
+            number = ledger.record(message, self.task.task_class, attempt)
+            if attempt.outcome is Outcome.RETRYING and number >= retry.attempts:
+                attempt = replace(attempt, outcome=Outcome.DEAD)
+                ledger.bury(message)
+
+        if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD):
+            _send_to_dead_queue(delivery, message, attempt, reason)
+        wait = retry.wait(number) if attempt.outcome is Outcome.RETRYING else 0
+        self._report(message, attempt, number, wait)
+        return attempt, wait
+
+    def _call(self, message: Message, attempt: Attempt, context: LambdaContext) -> tuple[Attempt, str]:
+        """Call the task's function; return how that ended and, where it failed, a reason code."""
+        reason, error = "", None
+        result: Any = None
+        try:
+            arguments = self.task.parse(message.kwargs)
+        except InvalidTaskArguments as invalid:
+            return replace(attempt, outcome=Outcome.REJECTED, error=str(invalid)), "invalid_arguments"
+        run = Run(message.id, message.logical_time, message.part, context)
+        try:
+            result = self.function(**arguments, run=run)
+            outcome = Outcome.SUCCEEDED
+        except Rejected as rejected:
+            outcome, reason, error = Outcome.REJECTED, rejected.reason, str(rejected)
+        except NotYet as not_yet:
+            outcome, reason, error = Outcome.RETRYING, "not_yet", str(not_yet)
+        except Exception as failure:  # whatever a task raises is a failed attempt
+            logger.exception("failed", extra={"run_id": message.id})
+            outcome, reason, error = (
+                Outcome.RETRYING,
+                type(failure).__name__,
+                f"{type(failure).__name__}: {failure}",
+            )
+        if isinstance(result, Skipped):
+            outcome, error, result = Outcome.SKIPPED, result.why, None
+        duration = datetime.now(UTC) - attempt.started
+        return replace(
+            attempt,
+            outcome=outcome,
+            duration_ms=round(duration / timedelta(milliseconds=1)),
+            result=_as_json(result),
+            error=error and error[:LONGEST_ERROR],
+        ), reason
+
+    def _report(self, message: Message, attempt: Attempt, number: int, wait: int) -> None:
+        """Write the one log line and the metrics of an attempt."""
+        details = {
+            "task_class": self.task.task_class,
+            "run_id": message.id,
+            "logical_time": messages.iso(message.logical_time),
+            "attempt": number,
+            "duration_ms": attempt.duration_ms,
+            "result": attempt.result,
+            "error": attempt.error,
+            "retry_in_s": wait if attempt.outcome is Outcome.RETRYING else None,
+        }
+        known = {name: value for name, value in details.items() if value is not None}
+        level = logger.error if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD) else logger.info
+        level(attempt.outcome.value, extra={"task": self.task.name, **known})
+        metrics.set_default_dimensions(task=self.task.name, task_class=self.task.task_class)
+        metrics.add_metric(name=attempt.outcome.value.capitalize(), unit=MetricUnit.Count, value=1)
+        metrics.add_metric(name="Duration", unit=MetricUnit.Milliseconds, value=attempt.duration_ms)
+
+
+def _is_batch(event: Mapping[str, Any]) -> bool:
+    """Whether an event is a batch of an SQS queue, not a bare message."""
+    records = event.get("Records")
+    return bool(isinstance(records, list) and records and records[0].get("eventSource") == "aws:sqs")
+
+
+def _as_json(result: Any) -> Any:
+    """A task's result as plain JSON values, for the ledger."""
+    if is_dataclass(result) and not isinstance(result, type):
+        result = asdict(result)
+    text = json.dumps(result, default=str, ensure_ascii=False)
+    return json.loads(text) if len(text) <= LONGEST_RESULT else {"too_long_to_keep": text[:LONGEST_RESULT]}
+
+
+def _hide(delivery: _Delivery, seconds: int) -> None:
+    """Keep a message hidden for so long before it is delivered again."""
+    if delivery.receipt is None:
+        return
+    try:
+        sqs().change_message_visibility(
+            QueueUrl=queue_url(delivery.queue), ReceiptHandle=delivery.receipt, VisibilityTimeout=seconds
+        )
+    except ClientError as error:
+        # It comes back all the same, after the queue's own visibility timeout.
+        logger.warning("the wait before the retry could not be set", extra={"error": str(error)})
+
+
+def _send_to_dead_queue(delivery: _Delivery, message: Message, attempt: Attempt, reason: str) -> None:
+    """Send the message, as it came, to the task's dead queue, with what an operator needs to know."""
+    attributes = {
+        "outcome": attempt.outcome.value,
+        "reason": reason,
+        "error": attempt.error or reason,
+        "task": message.task,
+        "run_id": message.id,
+        "first_sent": messages.iso(delivery.sent),
+    }
+    sqs().send_message(
+        QueueUrl=queue_url(f"{delivery.queue}-dead"),
+        MessageBody=delivery.body,
+        MessageAttributes={
+            name: {"DataType": "String", "StringValue": _UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", value)}
+            for name, value in attributes.items()
+        },
+    )
+
+
+_UNSENDABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that SQS refuses in a message (SendMessage, "Message characters")."""

@@ -1,0 +1,62 @@
+"""How an application lets its users upload: straight into the bucket, within a size limit."""
+
+import os
+import re
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+_NAME = re.compile(r"[^/\x00-\x1f\x7f]{1,200}")
+
+
+def upload_key(post_id: str, filename: str) -> str:
+    """The key under which a post's upload is expected, `posts/<post_id>/<filename>`.
+
+    Raises:
+        ValueError: One of the names is empty, over 200 characters, or holds a slash or a control character.
+    """
+    for what, name in (("post_id", post_id), ("filename", filename)):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{what} {name!r} must have 1 to 200 characters, without slashes and control characters")
+    return f"posts/{post_id}/{filename}"
+
+
+def post_of(key: str) -> str:
+    """The post an upload's key names.
+
+    Raises:
+        ValueError: The key is not of the form `posts/<post_id>/<filename>`.
+    """
+    match key.split("/"):
+        case ["posts", post_id, filename] if post_id and filename:
+            return post_id
+    raise ValueError(f"the key {key!r} is not of the form posts/<post_id>/<filename>")
+
+
+def presigned_upload(post_id: str, filename: str, *, valid_for: int = 600) -> dict[str, Any]:
+    """A form that lets a browser upload one file for a post, without credentials.
+
+    S3 itself refuses a file over the limit, `MAX_UPLOAD_MB`, before it is stored.
+
+    Args:
+        post_id: The post the upload belongs to.
+        filename: The file's name.
+        valid_for: How long the form can be used, in seconds.
+
+    Returns:
+        `url` and `fields`: what the form posts to, and the hidden fields that go before its `file`.
+
+    Raises:
+        ValueError: A name cannot be part of a key.
+    """
+    # The regional endpoint: the global one redirects a POST for a new bucket, and browsers drop its body.
+    client = boto3.client("s3", config=Config(signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional"}))
+    limit = int(os.environ.get("MAX_UPLOAD_MB", "50")) * 1_000_000
+    form: dict[str, Any] = client.generate_presigned_post(
+        Bucket=os.environ["UPLOADS_BUCKET"],
+        Key=upload_key(post_id, filename),
+        Conditions=[["content-length-range", 1, limit]],
+        ExpiresIn=valid_for,
+    )
+    return form

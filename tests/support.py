@@ -1,0 +1,151 @@
+"""What several tests share: the template as data, and a small event source mapping over moto's queues."""
+
+import itertools
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+from cfnlint.decode import cfn_yaml
+
+ROOT = Path(__file__).parent.parent
+STACK = "backbeat-test"
+PSEUDO = {
+    "AWS::StackName": STACK,
+    "AWS::AccountId": "123456789012",
+    "AWS::Region": "us-east-1",
+    "AWS::Partition": "aws",
+}
+
+
+@cache
+def template() -> dict[str, Any]:
+    """template.yaml, its short forms (`!Ref`) written out."""
+    return json.loads(json.dumps(cfn_yaml.load(str(ROOT / "template.yaml"))))
+
+
+def resources(kind: str) -> dict[str, dict[str, Any]]:
+    """The template's resources of one type, by logical id."""
+    return {name: r for name, r in template()["Resources"].items() if r["Type"] == kind}
+
+
+def resolve(value: Any) -> Any:
+    """A template's value with its functions applied to the parameters' defaults; a resource is its logical id."""
+    if isinstance(value, list):
+        return [resolve(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        (name, argument), *_ = value.items()
+        match name:
+            case "Ref":
+                return _ref(argument)
+            case "Fn::Sub":
+                return re.sub(r"\$\{([\w:]+)(\.Arn)?\}", lambda m: str(_ref(m[1])), argument)
+            case "Fn::GetAtt":
+                return argument[0] if isinstance(argument, list) else argument.split(".")[0]
+            case "Fn::FindInMap":
+                where, top, second = resolve(argument)
+                return template()["Mappings"][where][top][second]
+            case "Fn::If":
+                return resolve(argument[2])
+    return {name: resolve(item) for name, item in value.items()}
+
+
+def _ref(name: str) -> Any:
+    if name in PSEUDO:
+        return PSEUDO[name]
+    if name in template()["Parameters"]:
+        return template()["Parameters"][name].get("Default", "")
+    resource = template()["Resources"][name]
+    properties = resource.get("Properties", {})
+    own_name = name.lower() if resource["Type"] == "AWS::S3::Bucket" else name
+    return resolve(properties.get("BucketName", properties.get("QueueName", own_name)))
+
+
+def function_environment(logical_id: str) -> dict[str, str]:
+    """The environment variables that the template gives a function."""
+    own = template()["Resources"][logical_id]["Properties"].get("Environment", {}).get("Variables", {})
+    everyones = template()["Globals"]["Function"]["Environment"]["Variables"]
+    return {name: str(resolve(value)) for name, value in {**everyones, **own}.items()}
+
+
+@dataclass
+class Context:
+    """A Lambda context with a settable rest of time."""
+
+    remaining_ms: int = 60_000
+    aws_request_id: str = field(default_factory=lambda: f"request-{next(_numbers)}")
+    function_name: str = "function"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:function"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.remaining_ms
+
+
+_numbers = itertools.count()
+
+
+class Queue:
+    """A task's two queues in moto, and the event source mapping that empties the first into a function."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sqs = boto3.client("sqs")
+        self.url = self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        self.dead_url = self.sqs.get_queue_url(QueueName=f"{name}-dead")["QueueUrl"]
+
+    def send(self, body: Any) -> str:
+        text = body if isinstance(body, str) else json.dumps(body)
+        return self.sqs.send_message(QueueUrl=self.url, MessageBody=text)["MessageId"]
+
+    def receive(self) -> dict[str, Any]:
+        """The event that Lambda would be called with for what is visible now."""
+        got = self.sqs.receive_message(
+            QueueUrl=self.url, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"]
+        )
+        return {
+            "Records": [
+                {
+                    "messageId": message["MessageId"],
+                    "receiptHandle": message["ReceiptHandle"],
+                    "body": message["Body"],
+                    "attributes": message["Attributes"],
+                    "messageAttributes": {},
+                    "eventSource": "aws:sqs",
+                    "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{self.name}",
+                    "awsRegion": "us-east-1",
+                }
+                for message in got.get("Messages", [])
+            ]
+        }
+
+    def deliver(self, implementation: Any, context: Context | None = None) -> list[str]:
+        """Deliver what is visible, delete what was done, and return the ids of what was not."""
+        event = self.receive()
+        assert event["Records"], f"nothing is visible on {self.name}"
+        answer = implementation.lambda_handler(event, context or Context())
+        failed = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+        for record in event["Records"]:
+            if record["messageId"] not in failed:
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=record["receiptHandle"])
+        return failed
+
+    def dead(self) -> list[dict[str, Any]]:
+        """What lies in the dead queue: body, and attributes as plain strings."""
+        got = self.sqs.receive_message(
+            QueueUrl=self.dead_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=0
+        )
+        return [
+            {"body": m["Body"], **{k: v["StringValue"] for k, v in m.get("MessageAttributes", {}).items()}}
+            for m in got.get("Messages", [])
+        ]
+
+    def depth(self) -> tuple[int, int]:
+        """How many messages are visible, and how many are hidden."""
+        got = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["All"])["Attributes"]
+        return int(got["ApproximateNumberOfMessages"]), int(got["ApproximateNumberOfMessagesNotVisible"])

@@ -1,0 +1,58 @@
+"""Unit tests run in moto's AWS, with sockets off; its resources are those of template.yaml."""
+
+import os
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto import mock_aws
+from support import STACK, Queue, function_environment, resolve, resources
+
+from backbeat import models, tasks
+
+
+@pytest.fixture(autouse=True)
+def _no_network(socket_disabled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket, and nothing in the environment that could lead moto's clients elsewhere."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("BACKBEAT_STACK", STACK)
+
+
+@pytest.fixture
+def aws(_no_network: None) -> Iterator[None]:
+    """moto's AWS with the template's tables, queues and buckets; the models are bound to it."""
+    with mock_aws():
+        dynamodb, sqs, s3 = boto3.client("dynamodb"), boto3.client("sqs"), boto3.client("s3")
+        for name, table in resources("AWS::DynamoDB::Table").items():
+            known = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+            properties = {k: resolve(v) for k, v in table["Properties"].items() if k in known}
+            dynamodb.create_table(TableName=name, **properties)
+        for queue in resources("AWS::SQS::Queue").values():
+            visibility = queue["Properties"].get("VisibilityTimeout", 30)
+            sqs.create_queue(
+                QueueName=resolve(queue["Properties"]["QueueName"]), Attributes={"VisibilityTimeout": str(visibility)}
+            )
+        for name, bucket in resources("AWS::S3::Bucket").items():
+            bucket_name = resolve({"Ref": name})
+            s3.create_bucket(Bucket=bucket_name)
+            if "VersioningConfiguration" in bucket["Properties"]:
+                s3.put_bucket_versioning(Bucket=bucket_name, VersioningConfiguration={"Status": "Enabled"})
+        models.bind({variable: function_environment_of(variable) for variable in models.TABLES})
+        tasks.sqs.cache_clear()
+        tasks.queue_url.cache_clear()
+        yield
+
+
+def function_environment_of(variable: str) -> str:
+    """The value that the template gives every function for a variable."""
+    return function_environment("ProcessMediaUploadFunction")[variable]
+
+
+@pytest.fixture
+def media_queue(aws: None) -> Queue:
+    """The queue of process_media_upload."""
+    return Queue(f"{STACK}-media-process_media_upload")
