@@ -5,10 +5,13 @@ Table names come from the environment (`POSTS_TABLE`, ...), as the template hand
 """
 
 import os
+import zlib
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from typing import Any
 
 from pynamodb.attributes import (
+    BooleanAttribute,
     JSONAttribute,
     MapAttribute,
     NumberAttribute,
@@ -16,6 +19,7 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UTCDateTimeAttribute,
 )
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
 
@@ -27,8 +31,41 @@ class _Table:
     max_retry_attempts = 3
 
 
+SHARDS = 8
+"""Into how many partitions each day of an index is spread, as one takes 1,000 writes a second."""
+
+
+def day_key(time: datetime, row_id: str) -> str:
+    """The partition of a row in an index by day: `2026-11-01#5`, its UTC day and its shard."""
+    return f"{time.astimezone(UTC).date()}#{zlib.crc32(row_id.encode()) % SHARDS}"
+
+
+def day_keys(day: date) -> list[str]:
+    """All partitions of one day in an index by day."""
+    return [f"{day}#{shard}" for shard in range(SHARDS)]
+
+
+class UsersByLogin(GlobalSecondaryIndex["User"]):
+    """Users by the day they logged in last."""
+
+    class Meta:
+        index_name = "by_login"
+        projection = KeysOnlyProjection()
+
+    login_day = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+
+
 class User(Model):
-    """A member of the network."""
+    """A member of the network.
+
+    Attributes:
+        locale: The language they are written to in, as a BCP 47 tag.
+        email_status: Whether they may be written to: `ok`, `bounced` or `complained`.
+        digest: Whether they want the weekly digest.
+        deleted_at: When they left; nothing is done for them since.
+        login_day: `day_key` of their last login.
+    """
 
     class Meta(_Table):
         table_name = os.environ.get("USERS_TABLE", "")
@@ -36,13 +73,56 @@ class User(Model):
     user_id = UnicodeAttribute(hash_key=True)
     name = UnicodeAttribute()
     email = UnicodeAttribute()
+    locale = UnicodeAttribute(default="en")
+    email_status = UnicodeAttribute(default="ok")
+    digest = BooleanAttribute(default=True)
     created_at = UTCDateTimeAttribute()
+    deleted_at = UTCDateTimeAttribute(null=True)
+    last_login_at = UTCDateTimeAttribute(null=True)
+    login_day = UnicodeAttribute(null=True)
+    by_login = UsersByLogin()
+
+
+class FollowsByFollowed(GlobalSecondaryIndex["Follow"]):
+    """Follows by who is followed."""
+
+    class Meta:
+        index_name = "by_followed"
+        projection = KeysOnlyProjection()
+
+    followed_id = UnicodeAttribute(hash_key=True)
+    follower_id = UnicodeAttribute(range_key=True)
+
+
+class Follow(Model):
+    """One user follows another."""
+
+    class Meta(_Table):
+        table_name = os.environ.get("FOLLOWS_TABLE", "")
+
+    follower_id = UnicodeAttribute(hash_key=True)
+    followed_id = UnicodeAttribute(range_key=True)
+    created_at = UTCDateTimeAttribute()
+    by_followed = FollowsByFollowed()
+
+
+class PostsByDay(GlobalSecondaryIndex["Post"]):
+    """Posts by the day they were made. It holds keys only, or each like would rewrite it."""
+
+    class Meta:
+        index_name = "by_day"
+        projection = KeysOnlyProjection()
+
+    day = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
 
 
 class Post(Model):
-    """A post and its media.
+    """A post, its counts and its media.
 
     Attributes:
+        visibility: `public`, `followers` or `hidden`.
+        day: `day_key` of when it was made.
         media: By content hash, what `process_media_upload` made of each upload.
         media_status: What became of the newest upload: `ready` or `failed`.
         media_reason: Why it failed.
@@ -55,11 +135,18 @@ class Post(Model):
     post_id = UnicodeAttribute(hash_key=True)
     author_id = UnicodeAttribute()
     text = UnicodeAttribute()
+    visibility = UnicodeAttribute(default="public")
     created_at = UTCDateTimeAttribute()
-    media: MapAttribute[str, Any] = MapAttribute(default=dict)  # type: ignore[no-untyped-call]
+    day = UnicodeAttribute(null=True)
+    likes_count = NumberAttribute(default=0)
+    comments_count = NumberAttribute(default=0)
+    shares_count = NumberAttribute(default=0)
+    views_count = NumberAttribute(default=0)
+    media: MapAttribute[str, Any] = MapAttribute(default=dict)
     media_status = UnicodeAttribute(null=True)
     media_reason = UnicodeAttribute(null=True)
     media_as_of = UTCDateTimeAttribute(null=True)
+    by_day = PostsByDay()
 
 
 class RunRecord(Model):
@@ -103,6 +190,7 @@ class DayTotals(Model):
 
 TABLES: dict[str, tuple[type[Model], ...]] = {
     "USERS_TABLE": (User,),
+    "FOLLOWS_TABLE": (Follow,),
     "POSTS_TABLE": (Post,),
     "RUNS_TABLE": (RunRecord, DayTotals),
 }
