@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from pynamodb.attributes import NumberAttribute
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
@@ -34,6 +35,10 @@ class Outcome(StrEnum):
     """The input can never work: no retry."""
     DEAD = "dead"
     """It failed, and its attempts are used up."""
+    IN_PARTS = "in parts"
+    """It is planned, and its parts are at work."""
+    INCOMPLETE = "incomplete"
+    """A part of it is dead; retrying that part's letter finishes the run."""
 
 
 class AlreadySucceeded(Exception):
@@ -72,8 +77,8 @@ class Attempt:
 def claim(message: Message, task_class: str, until: datetime, request_id: str) -> int:
     """Claim a scheduled run before it works; return the attempt's number, from 1.
 
-    A run is to be had when it is new, waits for a retry, ended in the dead queue (then its attempts count anew),
-    or was claimed by an invocation that went silent.
+    A run is to be had when it is new, waits for a retry, was claimed by an invocation that went silent, ended in the
+    dead queue, or has parts at work that may have to be sent again; for the last two its attempts count anew.
 
     Args:
         message: The scheduled message.
@@ -98,7 +103,7 @@ def claim(message: Message, task_class: str, until: datetime, request_id: str) -
     waiting = outcome.does_not_exist() | (outcome == Outcome.RETRYING) | silent
     if _updated(row, [*actions, RunRecord.attempts.add(1)], waiting):
         return int(row.attempts)
-    ended = outcome.is_in(Outcome.DEAD, Outcome.REJECTED, Outcome.SKIPPED)
+    ended = outcome.is_in(Outcome.DEAD, Outcome.REJECTED, Outcome.SKIPPED, Outcome.IN_PARTS, Outcome.INCOMPLETE)
     if _updated(row, [*actions, RunRecord.attempts.set(1)], ended):
         return 1
     row.refresh(consistent_read=True)
@@ -111,7 +116,7 @@ def settle(message: Message, attempt: Attempt) -> None:
     """Write how a claimed run's attempt ended, unless another invocation has claimed it since."""
     row = _row(message)
     if _updated(row, [*_ending(attempt), RunRecord.lease_until.remove()], RunRecord.request_id == attempt.request_id):
-        _count(message, attempt)
+        _count(message, attempt.outcome, duration_ms=attempt.duration_ms)
 
 
 def record(message: Message, task_class: str, attempt: Attempt) -> int:
@@ -125,19 +130,38 @@ def record(message: Message, task_class: str, attempt: Attempt) -> int:
     waiting = outcome.does_not_exist() | (outcome == Outcome.RETRYING)
     if not _updated(row, [*actions, RunRecord.attempts.add(1)], waiting):
         _updated(row, [*actions, RunRecord.attempts.set(1)], outcome != Outcome.SUCCEEDED)
-    _count(message, attempt)
+    _count(message, attempt.outcome, duration_ms=attempt.duration_ms)
     return int(row.attempts or 1)
 
 
 def bury(message: Message) -> None:
     """Mark a run as dead after the attempt that was its last."""
     if _updated(_row(message), [RunRecord.outcome.set(Outcome.DEAD)], RunRecord.outcome == Outcome.RETRYING):
-        _totals(message).update(actions=[DayTotals.dead.add(1), DayTotals.retrying.add(-1)])
+        _count(message, Outcome.DEAD)
+        _count(message, Outcome.RETRYING, -1)
+
+
+def finish(message: Message, task_class: str, attempt: Attempt) -> None:
+    """Write how a run in parts ended, from within whichever of its messages finished it."""
+    whole = message.model_copy(update={"part": None})
+    actions = [*_identity(whole, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
+    if _updated(_row(whole), actions, RunRecord.outcome.does_not_exist() | (RunRecord.outcome != Outcome.SUCCEEDED)):
+        _count(whole, attempt.outcome, duration_ms=attempt.duration_ms)
+
+
+def incomplete(message: Message, error: str) -> None:
+    """Mark the run that a dead part belongs to as incomplete, naming the part."""
+    row = _row(message.model_copy(update={"part": None}))
+    _updated(
+        row,
+        [RunRecord.outcome.set(Outcome.INCOMPLETE), RunRecord.error.set(f"part {message.part} is dead: {error}")],
+        RunRecord.outcome.exists() & (RunRecord.outcome != Outcome.SUCCEEDED),
+    )
 
 
 def recent(task: str, day: date, limit: int) -> Iterator[RunRecord]:
     """A task's runs of one (logical, UTC) day, newest first, at most `limit`."""
-    return RunRecord.query(_partition(task, day), scan_index_forward=False, limit=limit)
+    return RunRecord.query(f"{task}#{day}", scan_index_forward=False, limit=limit)
 
 
 def totals(day: date) -> Iterator[DayTotals]:
@@ -145,16 +169,11 @@ def totals(day: date) -> Iterator[DayTotals]:
     return DayTotals.query(f"totals#{day}")
 
 
-def _partition(task: str, day: date) -> str:
-    return f"{task}#{day}"
-
-
 def _row(message: Message) -> RunRecord:
-    return RunRecord(_partition(message.task, message.logical_time.date()), message.id)
-
-
-def _totals(message: Message) -> DayTotals:
-    return DayTotals(f"totals#{message.logical_time.date()}", message.task)
+    partition = f"{message.task}#{message.logical_time.date()}"
+    if message.part is None:
+        return RunRecord(partition, message.id)
+    return RunRecord(f"{partition}#parts", f"{message.id}#{message.part}")
 
 
 def _updated(row: RunRecord, actions: list[Action], condition: Condition) -> bool:
@@ -188,12 +207,15 @@ def _ending(attempt: Attempt) -> list[Action]:
     return actions
 
 
-def _count(message: Message, attempt: Attempt) -> None:
-    counter = getattr(DayTotals, attempt.outcome)
-    _totals(message).update(
+def _count(message: Message, outcome: Outcome, by: int = 1, duration_ms: int = 0) -> None:
+    """Add to the day's totals; a run in parts counts once, when it is finished."""
+    if message.part is not None or outcome is Outcome.IN_PARTS:
+        return
+    counter: NumberAttribute = getattr(DayTotals, outcome.value)
+    DayTotals(f"totals#{message.logical_time.date()}", message.task).update(
         actions=[
-            counter.add(1),
-            DayTotals.duration_ms.add(attempt.duration_ms),
+            counter.add(by),
+            DayTotals.duration_ms.add(duration_ms),
             DayTotals.expires.set(datetime.now(UTC) + KEPT),
         ]
     )

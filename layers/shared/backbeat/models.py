@@ -15,6 +15,7 @@ from pynamodb.attributes import (
     JSONAttribute,
     MapAttribute,
     NumberAttribute,
+    NumberSetAttribute,
     TTLAttribute,
     UnicodeAttribute,
     UTCDateTimeAttribute,
@@ -188,11 +189,66 @@ class DayTotals(Model):
     expires = TTLAttribute(null=True)
 
 
+class SweepRun(Model):
+    """A run in parts; see `backbeat.sweeps`. It lives beside its parts, under the key `sweep#<run id>`.
+
+    Attributes:
+        pending: The numbers of the parts that are not done; missing where none is left.
+        finished: Whether the finish has run.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    sweep = UnicodeAttribute(hash_key=True, attr_name="task_day")
+    kind = UnicodeAttribute(range_key=True, attr_name="run_id", default="run")
+    parts = NumberAttribute()
+    pending = NumberSetAttribute(null=True)
+    finished = BooleanAttribute(default=False)
+    started = UTCDateTimeAttribute()
+    expires = TTLAttribute(null=True)
+
+
+class SweepPart(Model):
+    """One part of a run in parts, under the key `sweep#<run id>` and its number.
+
+    Attributes:
+        spec: What the part is to do.
+        cursor: How far it has come, where it ran short of time.
+        hops: How often it has sent itself on.
+        tally: What it has counted.
+        done: Whether its tally is complete.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    sweep = UnicodeAttribute(hash_key=True, attr_name="task_day")
+    number = UnicodeAttribute(range_key=True, attr_name="run_id")
+    spec = JSONAttribute()
+    cursor = JSONAttribute(null=True)
+    hops = NumberAttribute(default=0)
+    tally = JSONAttribute(null=True)
+    done = BooleanAttribute(default=False)
+    expires = TTLAttribute(null=True)
+
+
+class Watermark(Model):
+    """How far a task has come through what changes, kept for ever under the key `watermark#<task>`."""
+
+    class Meta(_Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    task = UnicodeAttribute(hash_key=True, attr_name="task_day")
+    name = UnicodeAttribute(range_key=True, attr_name="run_id")
+    until = UTCDateTimeAttribute()
+
+
 TABLES: dict[str, tuple[type[Model], ...]] = {
     "USERS_TABLE": (User,),
     "FOLLOWS_TABLE": (Follow,),
     "POSTS_TABLE": (Post,),
-    "RUNS_TABLE": (RunRecord, DayTotals),
+    "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark),
 }
 """Each table's environment variable and the models that live in it."""
 
@@ -205,5 +261,6 @@ def bind(tables: Mapping[str, str]) -> None:
     """
     for variable, models in TABLES.items():
         for model in models:
-            model.Meta.table_name = tables[variable]
-            model._connection = None  # PynamoDB keeps one per model, made on first use
+            if model.Meta.table_name != tables[variable]:
+                model.Meta.table_name = tables[variable]
+                model._connection = None  # PynamoDB keeps one per model, made on first use, and slow to make

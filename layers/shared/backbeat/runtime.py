@@ -70,20 +70,44 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class InParts:
+    """Returned by a task whose work goes on in further messages.
+
+    Attributes:
+        parts: In how many.
+    """
+
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What a task's function is told about the run it makes.
 
     Attributes:
-        id: The run's identity: the same for every delivery and every attempt.
-        now: Its logical time, in UTC; a task never reads the wall clock.
-        part: The part's number, in a run that was split into parts.
-        context: Lambda's context, for the time that remains.
+        task: The task.
+        message: The message that asked for the run.
+        context: Lambda's context.
     """
 
-    id: str
-    now: datetime
-    part: int | None
+    task: Task[Any]
+    message: Message
     context: LambdaContext
+
+    @property
+    def id(self) -> str:
+        """The run's identity: the same for every delivery, every attempt and every part."""
+        return self.message.id
+
+    @property
+    def now(self) -> datetime:
+        """Its logical time, in UTC; a task never reads the wall clock."""
+        return self.message.logical_time
+
+    @property
+    def part(self) -> int | None:
+        """The part's number, in a run that was split into parts."""
+        return self.message.part
 
     @property
     def seconds_left(self) -> float:
@@ -144,7 +168,7 @@ class Implementation(Generic[R]):
                 receipt=None,
             )
             attempt, _ = self._run(delivery, context)
-            if attempt.outcome not in (Outcome.SUCCEEDED, Outcome.SKIPPED):
+            if attempt.outcome in (Outcome.RETRYING, Outcome.REJECTED, Outcome.DEAD):
                 raise RunFailed(f"{attempt.outcome}: {attempt.error}")
             return {"outcome": attempt.outcome, "result": attempt.result, "why": attempt.error}
         finally:
@@ -188,7 +212,7 @@ class Implementation(Generic[R]):
             return replace(attempt, outcome=Outcome.SKIPPED, error="an s3:TestEvent asks for nothing"), 0
 
         number = 0
-        if message.scheduled_time and not invalid:
+        if message.scheduled_time and message.part is None and not invalid:
             until = attempt.started + timedelta(milliseconds=context.get_remaining_time_in_millis(), seconds=5)
             try:
                 number = ledger.claim(message, self.task.task_class, until, context.aws_request_id)
@@ -220,6 +244,8 @@ class Implementation(Generic[R]):
                 ledger.bury(message)
 
         if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD):
+            if message.part is not None:
+                ledger.incomplete(message, attempt.error or reason)
             _send_to_dead_queue(delivery, message, attempt, reason)
         wait = retry.wait(number) if attempt.outcome is Outcome.RETRYING else 0
         self._report(message, attempt, number, wait)
@@ -233,7 +259,7 @@ class Implementation(Generic[R]):
             arguments = self.task.parse(message.kwargs)
         except InvalidTaskArguments as invalid:
             return replace(attempt, outcome=Outcome.REJECTED, error=str(invalid)), "invalid_arguments"
-        run = Run(message.id, message.logical_time, message.part, context)
+        run = Run(self.task, message, context)
         try:
             result = self.function(**arguments, run=run)
             outcome = Outcome.SUCCEEDED
@@ -250,12 +276,14 @@ class Implementation(Generic[R]):
             )
         if isinstance(result, Skipped):
             outcome, error, result = Outcome.SKIPPED, result.why, None
+        elif isinstance(result, InParts):
+            outcome = Outcome.IN_PARTS
         duration = datetime.now(UTC) - attempt.started
         return replace(
             attempt,
             outcome=outcome,
             duration_ms=round(duration / timedelta(milliseconds=1)),
-            result=_as_json(result),
+            result=for_ledger(result),
             error=error and error[:LONGEST_ERROR],
         ), reason
 
@@ -264,6 +292,7 @@ class Implementation(Generic[R]):
         details = {
             "task_class": self.task.task_class,
             "run_id": message.id,
+            "part": message.part,
             "logical_time": messages.iso(message.logical_time),
             "attempt": number,
             "duration_ms": attempt.duration_ms,
@@ -275,7 +304,7 @@ class Implementation(Generic[R]):
         level = logger.error if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD) else logger.info
         level(attempt.outcome.value, extra={"task": self.task.name, **known})
         metrics.set_default_dimensions(task=self.task.name, task_class=self.task.task_class)
-        metrics.add_metric(name=attempt.outcome.value.capitalize(), unit=MetricUnit.Count, value=1)
+        metrics.add_metric(name=attempt.outcome.value.title().replace(" ", ""), unit=MetricUnit.Count, value=1)
         metrics.add_metric(name="Duration", unit=MetricUnit.Milliseconds, value=attempt.duration_ms)
 
 
@@ -285,12 +314,18 @@ def _is_batch(event: Mapping[str, Any]) -> bool:
     return bool(isinstance(records, list) and records and records[0].get("eventSource") == "aws:sqs")
 
 
-def _as_json(result: Any) -> Any:
-    """A task's result as plain JSON values, for the ledger."""
-    if is_dataclass(result) and not isinstance(result, type):
-        result = asdict(result)
-    text = json.dumps(result, default=str, ensure_ascii=False)
-    return json.loads(text) if len(text) <= LONGEST_RESULT else {"too_long_to_keep": text[:LONGEST_RESULT]}
+def as_json(value: Any) -> Any:
+    """A value as plain JSON values: a dataclass as an object, a time as its text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    return json.loads(json.dumps(value, default=str))
+
+
+def for_ledger(result: Any) -> Any:
+    """A task's result as the ledger keeps it: plain JSON, cut off where it is too long."""
+    plain = as_json(result)
+    text = json.dumps(plain, ensure_ascii=False)
+    return plain if len(text) <= LONGEST_RESULT else {"too_long_to_keep": text[:LONGEST_RESULT]}
 
 
 def _hide(delivery: _Delivery, seconds: int) -> None:

@@ -1,0 +1,206 @@
+"""Runs in parts: how a task walks more data than one invocation can.
+
+The first message *plans*: it stores what each part is to do and the set of parts that are pending, then sends each
+part to the same queue. A part stores its tally, and only then takes itself off the set. Whichever delivery finds the
+set empty runs the finish. Every step may happen twice, or stop half way and be delivered again: planning sends only
+what is pending, a part overwrites its own row, and the finish only sums up rows.
+
+    @update_user_statistics.implementation
+    def handle(run: Run, full: bool = False) -> Recounted | InParts | PartDone:
+        return in_parts(run, plan=lambda: slices(run.now, full), work=recount, finish=sum_up)
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from pynamodb.exceptions import PutError
+
+from backbeat import ledger
+from backbeat.ledger import Attempt, Outcome
+from backbeat.messages import Message
+from backbeat.models import SweepPart, SweepRun
+from backbeat.runtime import InParts, NotYet, Run, as_json, for_ledger
+from backbeat.tasks import queue_url, sqs, stack_name
+
+R = TypeVar("R")
+Json = Any
+Tally = Mapping[str, Any]
+
+MOST_PARTS = 1_000
+MOST_HOPS = 10
+"""How often a part may send itself on. Lambda stops a chain of a function and its queue at about 16 hops
+("Lambda recursive loop detection")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Returned by a part that ran short of time: it is sent on, and resumes from its cursor.
+
+    Attributes:
+        cursor: Where to resume, as JSON.
+        tally: What it has counted so far.
+    """
+
+    cursor: Json
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class PartDone:
+    """The result of one part.
+
+    Attributes:
+        part: Its number.
+        tally: What it has counted.
+    """
+
+    part: int
+    tally: Tally
+
+
+Work = Callable[[Json, Json | None, Tally], Tally | Unfinished]
+
+
+def in_parts(
+    run: Run,
+    *,
+    plan: Callable[[], Sequence[Json]],
+    work: Work,
+    finish: Callable[[list[Tally]], R],
+) -> R | InParts | PartDone:
+    """Make a run in parts, or the part of it that the message asks for.
+
+    Args:
+        run: The run.
+        plan: Splits the run into what each part is to do, as JSON. Called once for each run, or again
+            where planning was cut off; it may then split it differently.
+        work: Does one part, given what it is to do, and the cursor and tally that it left when it last ran short of
+            time (None and an empty tally at first). It looks at `run.seconds_left` and returns its tally, or
+            `Unfinished`. What it does must be safe to do twice.
+        finish: Sums up the tallies of all parts into the run's result. It may be called more than once.
+
+    Returns:
+        The result where the plan has no parts; else `InParts` from planning, and from a part that ran short of time
+        and sent itself on, and `PartDone` from a part that is done.
+        The run's own result is written to the ledger by the part that finishes it.
+
+    Raises:
+        ValueError: The plan has more than 1,000 parts.
+        NotYet: A part came before its plan, or the plan is being made by another delivery.
+    """
+    if run.part is None:
+        return _plan(run, plan, finish)
+    return _do(run, run.part, work, finish)
+
+
+def _plan(run: Run, plan: Callable[[], Sequence[Json]], finish: Callable[[list[Tally]], R]) -> R | InParts:
+    key = _key(run)
+    try:
+        sweep = SweepRun.get(key, "run", consistent_read=True)
+    except SweepRun.DoesNotExist:
+        specs = plan()
+        if len(specs) > MOST_PARTS:
+            raise ValueError(f"the plan has {len(specs)} parts; a run has at most {MOST_PARTS}") from None
+        expires = datetime.now(UTC) + ledger.KEPT
+        with SweepPart.batch_write() as batch:
+            for number, spec in enumerate(specs):
+                batch.save(SweepPart(key, _number(number), spec=spec, expires=expires))
+        sweep = SweepRun(
+            key, parts=len(specs), pending=set(range(len(specs))) or None, started=datetime.now(UTC), expires=expires
+        )
+        try:
+            sweep.save(SweepRun.sweep.does_not_exist())
+        except PutError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
+            raise NotYet("another delivery is planning this run") from error
+    if not sweep.pending:
+        return _sum_up(sweep, finish)  # the runtime writes this message's result as the run's
+    _send(run, sorted(int(number) for number in sweep.pending))
+    return InParts(int(sweep.parts))
+
+
+def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R]) -> PartDone | InParts:
+    key = _key(run)
+    try:
+        part = SweepPart.get(key, _number(number), consistent_read=True)
+    except SweepPart.DoesNotExist as error:
+        raise NotYet(f"part {number} of {run.id} is not planned") from error
+    if not part.done:
+        outcome = work(part.spec, part.cursor, part.tally or {})
+        if isinstance(outcome, Unfinished):
+            return _send_on(run, part, number, outcome)
+        part.update(
+            actions=[SweepPart.tally.set(as_json(outcome)), SweepPart.done.set(True), SweepPart.cursor.remove()]
+        )
+    sweep = SweepRun(key)
+    sweep.update(actions=[SweepRun.pending.delete({number})], condition=SweepRun.sweep.exists())
+    if not sweep.pending and not sweep.finished:
+        result = _sum_up(sweep, finish)
+        took = datetime.now(UTC) - sweep.started
+        attempt = Attempt(
+            outcome=Outcome.SUCCEEDED,
+            started=sweep.started,
+            duration_ms=round(took / timedelta(milliseconds=1)),
+            request_id=run.context.aws_request_id,
+            result=for_ledger(result),
+        )
+        ledger.finish(run.message, run.task.task_class, attempt)
+        sweep.update(actions=[SweepRun.finished.set(True)])
+    return PartDone(number, part.tally)
+
+
+def _send_on(run: Run, part: SweepPart, number: int, unfinished: Unfinished) -> InParts:
+    """Save how far a part has come, and send it to its queue once more."""
+    if part.hops >= MOST_HOPS:
+        raise RuntimeError(
+            f"part {number} of {run.id} has been sent on {MOST_HOPS} times and is not done: split it finer"
+        )
+    part.update(
+        actions=[
+            SweepPart.cursor.set(as_json(unfinished.cursor)),
+            SweepPart.tally.set(as_json(unfinished.tally)),
+            SweepPart.hops.add(1),
+        ]
+    )
+    _send(run, [number])
+    return InParts(1)
+
+
+def _sum_up(sweep: SweepRun, finish: Callable[[list[Tally]], R]) -> R:
+    rows = list(SweepPart.query(sweep.sweep, SweepPart.number.startswith("part#"), consistent_read=True))
+    # A plan that was cut off may have left rows behind that the next one does not count.
+    return finish([row.tally for row in rows[: int(sweep.parts)]])
+
+
+def _send(run: Run, numbers: Sequence[int]) -> None:
+    """Send parts to the task's queue, ten to a call.
+
+    Raises:
+        RuntimeError: SQS did not take some of them.
+    """
+    url = queue_url(run.task.queue_name(stack_name()))
+    for start in range(0, len(numbers), 10):
+        entries: Any = [
+            {"Id": str(number), "MessageBody": _part_message(run.message, number)}
+            for number in numbers[start : start + 10]
+        ]
+        failed = sqs().send_message_batch(QueueUrl=url, Entries=entries).get("Failed", [])
+        if failed:
+            raise RuntimeError(f"SQS did not take part {failed[0]['Id']} of {run.id}: {failed[0].get('Message')}")
+
+
+def _part_message(message: Message, number: int) -> str:
+    body = message.model_copy(update={"part": number}).model_dump(mode="json", exclude_none=True)
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _key(run: Run) -> str:
+    return f"sweep#{run.id}"
+
+
+def _number(number: int) -> str:
+    return f"part#{number:04}"
