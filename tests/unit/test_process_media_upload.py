@@ -1,0 +1,253 @@
+"""From an S3 notification to renditions on a post, whatever is repeated, gone, foreign or broken."""
+
+import hashlib
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from PIL import Image
+from support import ROOT, STACK, Context, Queue, function_environment, resolve
+
+import process_media_upload as function
+from backbeat.models import Post
+
+WHEN = datetime(2026, 11, 1, 4, tzinfo=UTC)
+UPLOADS = resolve({"Ref": "UploadsBucket"})
+MEDIA = resolve({"Ref": "MediaBucket"})
+
+
+def photo(colour: str = "red", size: tuple[int, int] = (400, 300)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def event(name: str) -> dict[str, Any]:
+    """An event of events/process_media_upload, as the stack under test would get it."""
+    text = (ROOT / "events" / "process_media_upload" / f"{name}.json").read_text()
+    content: dict[str, Any] = json.loads(text.replace("backbeat-local", STACK).replace("000000000000", "123456789012"))
+    return content
+
+
+def notification(key: str, version_id: str | None = None, time: str = "2026-11-01T04:00:00.000Z") -> dict[str, Any]:
+    content = {"key": key, "sequencer": "01", **({"versionId": version_id} if version_id else {})}
+    return {"Records": [{"eventTime": time, "s3": {"bucket": {"name": UPLOADS}, "object": content}}]}
+
+
+def put(key: str, content: bytes) -> str:
+    return str(boto3.client("s3").put_object(Bucket=UPLOADS, Key=key, Body=content)["VersionId"])
+
+
+def served() -> dict[str, dict[str, Any]]:
+    """What lies in the media bucket, by key."""
+    s3 = boto3.client("s3")
+    return {
+        item["Key"]: s3.get_object(Bucket=MEDIA, Key=item["Key"])
+        for item in s3.list_objects_v2(Bucket=MEDIA).get("Contents", [])
+    }
+
+
+def post(post_id: str = "post-1") -> Any:
+    return Post.get(post_id)
+
+
+@pytest.fixture
+def queue(media_queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    for name, value in function_environment("ProcessMediaUploadFunction").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("random.uniform", lambda low, high: 0)
+    function.s3.cache_clear()
+    Post("post-1", author_id="ada", text="Look!", created_at=WHEN).save()
+    return media_queue
+
+
+def deliver(name: str) -> list[str]:
+    answer = function.lambda_handler(event(name), Context())
+    return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+
+
+def test_an_upload_comes_out_as_renditions_on_its_post(queue: Queue) -> None:
+    content = photo()
+    put("posts/post-1/sample.jpg", content)
+    assert deliver("typical") == []
+    content_hash = hashlib.sha256(content).hexdigest()[:32]
+    assert (post().media_status, post().media_reason) == ("ready", None)
+    entry = post().media.as_dict()[content_hash]
+    assert (entry["format"], entry["width"], entry["height"]) == ("JPEG", 400, 300)
+    assert entry["upload"] == "posts/post-1/sample.jpg"
+    files = served()
+    assert [r["key"] for r in entry["renditions"]] == [
+        f"posts/post-1/{content_hash}-1/{name}"
+        for name in ("400.webp", "400.jpg", "320.webp", "320.jpg", "square.webp", "square.jpg")
+    ]
+    assert set(files) == {r["key"] for r in entry["renditions"]}
+    for rendition in entry["renditions"]:
+        file = files[rendition["key"]]
+        body = file["Body"].read()
+        assert (file["ContentType"], len(body)) == (rendition["content_type"], rendition["bytes"])
+        assert file["CacheControl"] == "public, max-age=31536000, immutable"
+        assert Image.open(io.BytesIO(body)).size == (rendition["width"], rendition["height"])
+
+
+def test_an_upload_announced_twice_is_processed_once(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("posts/post-1/sample.jpg", photo())
+    made = []
+    monkeypatch.setattr(
+        function, "make_renditions", lambda *a, make=function.make_renditions: made.append(1) or make(*a)
+    )
+    assert deliver("duplicate") == []
+    assert len(made) == 1
+    before, files = post().to_simple_dict(), set(served())
+    assert deliver("duplicate") == []
+    assert len(made) == 1
+    assert (post().to_simple_dict(), set(served())) == (before, files)
+
+
+def test_a_key_arrives_url_encoded(queue: Queue) -> None:
+    put("posts/post-1/café + 1.jpg", photo())
+    assert deliver("url_encoded_key") == []
+    (entry,) = post().media.as_dict().values()
+    assert entry["upload"] == "posts/post-1/café + 1.jpg"
+
+
+def test_s3s_test_event_asks_for_nothing(queue: Queue) -> None:
+    assert deliver("s3_test_event") == []
+    assert queue.dead() == []
+
+
+def test_a_key_outside_posts_is_rejected(queue: Queue) -> None:
+    assert deliver("poison") == []
+    (letter,) = queue.dead()
+    assert (letter["reason"], letter["outcome"]) == ("foreign_key", "rejected")
+    assert "'avatars/7.jpg'" in letter["error"]
+    assert served() == {}
+
+
+def test_an_upload_waits_for_its_post_and_then_is_dead(queue: Queue) -> None:
+    put("posts/unknown/a.jpg", photo())
+    sent = queue.send(notification("posts/unknown/a.jpg"))
+    for _ in range(4):
+        assert queue.deliver(function) == [sent]
+    assert queue.deliver(function) == []
+    (letter,) = queue.dead()
+    assert letter["reason"] == "not_yet"
+    assert "no post 'unknown' (yet)" in letter["error"]
+    Post("unknown", author_id="ada", text="Late", created_at=WHEN).save()
+    queue.send(letter["body"])
+    assert queue.deliver(function) == []
+    assert post("unknown").media_status == "ready"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "explanation"),
+    [
+        (b"%PDF-1.7", "foreign", "the file is PDF, not a picture that can be shown"),
+        (photo()[:300], "broken", "the file is a broken JPEG"),
+        (b"", "empty", "the file is empty"),
+    ],
+)
+def test_what_can_never_work_is_rejected_with_a_reason(
+    queue: Queue, content: bytes, reason: str, explanation: str
+) -> None:
+    put("posts/post-1/good.jpg", photo())
+    queue.send(notification("posts/post-1/good.jpg"))
+    queue.deliver(function)
+    put("posts/post-1/bad.jpg", content)
+    queue.send(notification("posts/post-1/bad.jpg"))
+    assert queue.deliver(function) == []
+    (letter,) = queue.dead()
+    assert letter["reason"] == reason
+    assert post().media_status == "failed"
+    assert post().media_reason.startswith(explanation)
+    assert len(post().media.as_dict()) == 1
+
+
+def test_too_large_an_upload_is_not_even_fetched(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_UPLOAD_MB", "1")
+    put("posts/post-1/a.jpg", b"\0" * 1_000_001)
+    queue.send(notification("posts/post-1/a.jpg"))
+    assert queue.deliver(function) == []
+    assert post().media_reason == "the file has 1.0 MB, more than 1"
+
+
+def test_too_many_pixels_are_refused(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_MEGAPIXELS", "1")
+    put("posts/post-1/a.jpg", photo(size=(1001, 1000)))
+    queue.send(notification("posts/post-1/a.jpg"))
+    assert queue.deliver(function) == []
+    (letter,) = queue.dead()
+    assert letter["reason"] == "too_many_pixels"
+
+
+def test_the_version_that_was_announced_is_read(queue: Queue) -> None:
+    first = put("posts/post-1/a.jpg", photo("red"))
+    put("posts/post-1/a.jpg", photo("blue"))
+    queue.send(notification("posts/post-1/a.jpg", first))
+    assert queue.deliver(function) == []
+    assert list(post().media.as_dict()) == [hashlib.sha256(photo("red")).hexdigest()[:32]]
+
+
+def test_an_upload_that_is_gone_is_skipped(queue: Queue) -> None:
+    version = put("posts/post-1/a.jpg", photo())
+    boto3.client("s3").delete_object(Bucket=UPLOADS, Key="posts/post-1/a.jpg", VersionId=version)
+    queue.send(notification("posts/post-1/a.jpg", version))
+    queue.send(notification("posts/post-1/never.jpg"))
+    assert queue.deliver(function) == []
+    assert (queue.dead(), served(), post().media_status) == ([], {}, None)
+
+
+def test_several_uploads_stand_beside_each_other(queue: Queue) -> None:
+    for colour in ("red", "blue"):
+        put(f"posts/post-1/{colour}.jpg", photo(colour))
+        queue.send(notification(f"posts/post-1/{colour}.jpg"))
+    queue.deliver(function)
+    assert len(post().media.as_dict()) == 2
+
+
+def test_an_older_upload_handled_late_does_not_overwrite_a_newer_ones_status(queue: Queue) -> None:
+    put("posts/post-1/new.jpg", photo())
+    put("posts/post-1/old.jpg", b"no picture")
+    queue.send(notification("posts/post-1/new.jpg", time="2026-11-01T05:00:00.000Z"))
+    queue.deliver(function)
+    queue.send(notification("posts/post-1/old.jpg", time="2026-11-01T04:00:00.000Z"))
+    queue.deliver(function)
+    assert (post().media_status, post().media_reason) == ("ready", None)
+
+
+def test_a_post_written_without_a_media_map_gets_one(queue: Queue) -> None:
+    boto3.client("dynamodb").put_item(
+        TableName="PostsTable",
+        Item={
+            "post_id": {"S": "bare"},
+            "author_id": {"S": "ada"},
+            "text": {"S": ""},
+            "created_at": {"S": "2026-11-01T04:00:00.000000+0000"},
+        },
+    )
+    put("posts/bare/a.jpg", photo())
+    queue.send(notification("posts/bare/a.jpg"))
+    assert queue.deliver(function) == []
+    assert len(post("bare").media.as_dict()) == 1
+
+
+def test_a_post_deleted_meanwhile_is_not_brought_back(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def and_the_post_goes(*args: Any, make: Any = function.make_renditions) -> Any:
+        Post("post-1").delete()
+        return make(*args)
+
+    monkeypatch.setattr(function, "make_renditions", and_the_post_goes)
+    put("posts/post-1/a.jpg", photo())
+    queue.send(notification("posts/post-1/a.jpg"))
+    queue.deliver(function)
+    assert list(Post.scan()) == []
+
+
+def test_a_post_without_media_is_left_alone_when_storage_fails(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDIA_BUCKET", "not-there")
+    put("posts/post-1/a.jpg", photo())
+    sent = queue.send(notification("posts/post-1/a.jpg"))
+    assert queue.deliver(function) == [sent]
+    assert (post().media_status, post().media.as_dict()) == (None, {})
