@@ -1,13 +1,24 @@
 """The tables, as PynamoDB models: what the application writes and the tasks read.
 
+What an application calls are the methods: `User.follow`, `Post.publish`, `Post.like`, ... Each writes a row, the
+counts that depend on it, the day keys and `touched_day` in one transaction, so that none is ever true without the
+others, and each may be repeated: the second time it changes nothing. `at` is when the application writes; no method
+reads the clock.
+
+An application may also write rows itself. `User.new`, `Post.new`, `Comment.new` and `Token.new` make rows with their
+day keys set; what counts them is then the application's, or `update_user_statistics`'s.
+
 Table names come from the environment (`POSTS_TABLE`, ...), as the template hands them to each function, or from
 `bind`; region, credentials and endpoint are boto3's own.
 """
 
 import os
+import random
+import time
 import zlib
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from pynamodb.attributes import (
@@ -20,8 +31,13 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UTCDateTimeAttribute,
 )
+from pynamodb.connection import Connection
+from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
 
 
 class _Table:
@@ -34,6 +50,10 @@ class _Table:
 
 SHARDS = 8
 """Into how many partitions each day of an index is spread, as one takes 1,000 writes a second."""
+SLICES = 28 * 8
+"""Into how many slices all users are split, eight for each of 28 nights; see `update_user_statistics`."""
+ACTIVITY_KEPT = timedelta(days=40)
+"""How long it is known who was active on a day."""
 
 
 def day_key(time: datetime, row_id: str) -> str:
@@ -44,6 +64,80 @@ def day_key(time: datetime, row_id: str) -> str:
 def day_keys(day: date) -> list[str]:
     """All partitions of one day in an index by day."""
     return [f"{day}#{shard}" for shard in range(SHARDS)]
+
+
+def slice_key(user_id: str) -> str:
+    """The slice of all users that a user is in: `017`."""
+    return f"{zlib.crc32(user_id.encode()) % SLICES:03}"
+
+
+def is_unmet(error: PutError | UpdateError | DeleteError) -> bool:
+    """Whether a write was refused because its condition did not hold.
+
+    Raises:
+        PutError | UpdateError | DeleteError: It failed for another reason.
+    """
+    if error.cause_response_code != "ConditionalCheckFailedException":
+        raise error
+    return True
+
+
+@cache
+def _connection() -> Connection:
+    """The process's connection for transactions, which belong to no one table."""
+    return Connection(
+        connect_timeout_seconds=_Table.connect_timeout_seconds,
+        read_timeout_seconds=_Table.read_timeout_seconds,
+        max_retry_attempts=_Table.max_retry_attempts,
+    )
+
+
+def write_together(build: Callable[[TransactWrite], None]) -> list[str]:
+    """Write several rows in one transaction, all or none.
+
+    A transaction that meets another one on the same row is tried again, up to ten times, as DynamoDB
+    refuses it rather than wait.
+
+    Args:
+        build: Adds the writes to the transaction.
+
+    Returns:
+        Nothing where it was written. Else for each row "ConditionalCheckFailed" or "None", in the order condition
+        checks, deletes, puts, updates.
+
+    Raises:
+        TransactWriteError: It failed for any reason but a condition.
+    """
+    for attempt in range(10):
+        try:
+            with TransactWrite(connection=_connection()) as together:
+                build(together)
+        except TransactWriteError as error:
+            codes = [reason.code if reason else "None" for reason in error.cancellation_reasons]
+            if "ConditionalCheckFailed" in codes and set(codes) <= {"ConditionalCheckFailed", "None"}:
+                return codes
+            if "TransactionConflict" not in codes or attempt == 9:
+                raise
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - a spread, not a secret
+        else:
+            return []
+    raise AssertionError("unreachable")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Users and whom they follow
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class UsersByDay(GlobalSecondaryIndex["User"]):
+    """Users by the day they joined."""
+
+    class Meta:
+        index_name = "by_day"
+        projection = KeysOnlyProjection()
+
+    day = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
 
 
 class UsersByLogin(GlobalSecondaryIndex["User"]):
@@ -57,6 +151,28 @@ class UsersByLogin(GlobalSecondaryIndex["User"]):
     user_id = UnicodeAttribute(range_key=True)
 
 
+class UsersByTouch(GlobalSecondaryIndex["User"]):
+    """Users by the day their counts changed last."""
+
+    class Meta:
+        index_name = "by_touch"
+        projection = KeysOnlyProjection()
+
+    touched_day = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+
+
+class UsersBySlice(GlobalSecondaryIndex["User"]):
+    """All users, in slices of about the same size."""
+
+    class Meta:
+        index_name = "by_slice"
+        projection = KeysOnlyProjection()
+
+    slice_key = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+
+
 class User(Model):
     """A member of the network.
 
@@ -65,7 +181,15 @@ class User(Model):
         email_status: Whether they may be written to: `ok`, `bounced` or `complained`.
         digest: Whether they want the weekly digest.
         deleted_at: When they left; nothing is done for them since.
+        day: `day_key` of when they joined.
         login_day: `day_key` of their last login.
+        followers_count: How many follow them.
+        following_count: How many they follow.
+        posts_count: How many posts of theirs there are, hidden ones included.
+        touched_at: When one of the three counts changed last.
+        touched_day: `day_key` of it.
+        counted_as_of: The logical time of the recount that corrected the counts last.
+        slice_key: `slice_key` of the id.
     """
 
     class Meta(_Table):
@@ -78,10 +202,115 @@ class User(Model):
     email_status = UnicodeAttribute(default="ok")
     digest = BooleanAttribute(default=True)
     created_at = UTCDateTimeAttribute()
+    day = UnicodeAttribute(null=True)
     deleted_at = UTCDateTimeAttribute(null=True)
     last_login_at = UTCDateTimeAttribute(null=True)
     login_day = UnicodeAttribute(null=True)
+    followers_count = NumberAttribute(default=0)
+    following_count = NumberAttribute(default=0)
+    posts_count = NumberAttribute(default=0)
+    touched_at = UTCDateTimeAttribute(null=True)
+    touched_day = UnicodeAttribute(null=True)
+    counted_as_of = UTCDateTimeAttribute(null=True)
+    slice_key = UnicodeAttribute(null=True)
+    by_day = UsersByDay()
     by_login = UsersByLogin()
+    by_touch = UsersByTouch()
+    by_slice = UsersBySlice()
+
+    @staticmethod
+    def new(user_id: str, *, name: str, email: str, created_at: datetime, **more: Any) -> "User":
+        """A user with the keys set that the indexes need, not yet saved."""
+        more |= {"day": day_key(created_at, user_id), "slice_key": slice_key(user_id)}
+        return User(user_id, name=name, email=email, created_at=created_at, **more)
+
+    @staticmethod
+    def join(user_id: str, *, name: str, email: str, at: datetime, locale: str = "en") -> bool:
+        """Add a user; return whether they are new."""
+        user = User.new(user_id, name=name, email=email, created_at=at, locale=locale)
+        try:
+            user.save(User.user_id.does_not_exist())
+        except PutError as error:
+            return not is_unmet(error)
+        return True
+
+    @staticmethod
+    def follow(user_id: str, followed_id: str, *, at: datetime) -> bool:
+        """Let one user follow another; return whether they did not already.
+
+        Raises:
+            ValueError: They are one and the same.
+            User.DoesNotExist: One of them does not exist.
+        """
+        if user_id == followed_id:
+            raise ValueError(f"user {user_id!r} cannot follow themselves")
+
+        def build(together: TransactWrite) -> None:
+            follow = Follow(user_id, followed_id, created_at=at)
+            together.save(follow, Follow.follower_id.does_not_exist())
+            _count_user(together, user_id, User.following_count.add(1), at)
+            _count_user(together, followed_id, User.followers_count.add(1), at)
+
+        match write_together(build):
+            case []:
+                Activity.record(user_id, at=at)
+                return True
+            case ["ConditionalCheckFailed", *_]:
+                return False
+            case [_, "None", _]:
+                raise User.DoesNotExist(f"user {followed_id!r} does not exist")
+        raise User.DoesNotExist(f"user {user_id!r} does not exist")
+
+    @staticmethod
+    def unfollow(user_id: str, followed_id: str, *, at: datetime) -> bool:
+        """Let one user no longer follow another; return whether they did."""
+        return _delete_counted(
+            Follow(user_id, followed_id),
+            Follow.follower_id.exists(),
+            lambda together: _count_user(together, user_id, User.following_count.add(-1), at),
+            lambda together: _count_user(together, followed_id, User.followers_count.add(-1), at),
+        )
+
+    @staticmethod
+    def log_in(user_id: str, *, at: datetime) -> None:
+        """Note that a user has come back; an older time than the last known changes nothing but the day's activity.
+
+        Raises:
+            User.DoesNotExist: There is no such user.
+        """
+        newer = User.last_login_at.does_not_exist() | (User.last_login_at < at)
+        try:
+            User(user_id).update(
+                actions=[User.last_login_at.set(at), User.login_day.set(day_key(at, user_id))],
+                condition=User.user_id.exists() & newer,
+            )
+        except UpdateError as error:
+            if is_unmet(error):
+                User.get(user_id)  # raises where the reason is that there is none
+        Activity.record(user_id, at=at)
+
+
+def _count_user(together: TransactWrite, user_id: str, change: Action, at: datetime) -> None:
+    """Change a count of a user that exists, and mark the user as touched."""
+    touch = [User.touched_at.set(at), User.touched_day.set(day_key(at, user_id))]
+    together.update(User(user_id), [change, *touch], User.user_id.exists())
+
+
+def _delete_counted(row: Model, condition: Condition, *counts: Callable[[TransactWrite], None]) -> bool:
+    """Delete a row and change the counts that hold it, but for one that is gone itself; return whether it was there."""
+    wanted = list(counts)
+
+    def build(together: TransactWrite) -> None:
+        together.delete(row, condition)
+        for count in wanted:
+            count(together)
+
+    for _ in counts:
+        codes = write_together(build)
+        if not codes or codes[0] != "None":
+            return not codes
+        wanted = [count for count, code in zip(wanted, codes[1:], strict=True) if code == "None"]
+    return not write_together(build)
 
 
 class FollowsByFollowed(GlobalSecondaryIndex["Follow"]):
@@ -107,6 +336,31 @@ class Follow(Model):
     by_followed = FollowsByFollowed()
 
 
+class Activity(Model):
+    """A user was active on a day: one row however often, kept for 40 days.
+
+    Attributes:
+        day: `day_key` of the activity.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("ACTIVITY_TABLE", "")
+
+    day = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+    expires = TTLAttribute()
+
+    @staticmethod
+    def record(user_id: str, *, at: datetime) -> None:
+        """Note that a user was active."""
+        Activity(day_key(at, user_id), user_id, expires=at + ACTIVITY_KEPT).save()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Posts, and what is done with them
+# ----------------------------------------------------------------------------------------------------------------------
+
+
 class PostsByDay(GlobalSecondaryIndex["Post"]):
     """Posts by the day they were made. It holds keys only, or each like would rewrite it."""
 
@@ -118,12 +372,53 @@ class PostsByDay(GlobalSecondaryIndex["Post"]):
     post_id = UnicodeAttribute(range_key=True)
 
 
+class PostsByAuthor(GlobalSecondaryIndex["Post"]):
+    """Posts by who made them."""
+
+    class Meta:
+        index_name = "by_author"
+        projection = KeysOnlyProjection()
+
+    author_id = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
+
+
+class PostsByTouch(GlobalSecondaryIndex["Post"]):
+    """Posts by the day their counts changed last."""
+
+    class Meta:
+        index_name = "by_touch"
+        projection = KeysOnlyProjection()
+
+    touched_day = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
+
+
+class PostsByHiding(GlobalSecondaryIndex["Post"]):
+    """Posts that `cleanup_old_posts` has hidden, by the day it did."""
+
+    class Meta:
+        index_name = "by_hiding"
+        projection = KeysOnlyProjection()
+
+    hidden_day = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
+
+
 class Post(Model):
     """A post, its counts and its media.
 
     Attributes:
         visibility: `public`, `followers` or `hidden`.
         day: `day_key` of when it was made.
+        touched_day: `day_key` of when a count of it changed last.
+        score: What `update_post_engagement_scores` made of its counts.
+        score_version: The version of the formula.
+        score_as_of: The logical time of the run that wrote the score.
+        legal_hold: Whether it must be kept whatever happens.
+        hidden_at: When `cleanup_old_posts` hid it; missing where it did not.
+        hidden_day: `day_key` of it.
+        hidden_from: What its visibility was before.
         media: By content hash, what `process_media_upload` made of each upload.
         media_status: What became of the newest upload: `ready` or `failed`.
         media_reason: Why it failed.
@@ -143,11 +438,463 @@ class Post(Model):
     comments_count = NumberAttribute(default=0)
     shares_count = NumberAttribute(default=0)
     views_count = NumberAttribute(default=0)
+    touched_day = UnicodeAttribute(null=True)
+    score = NumberAttribute(null=True)
+    score_version = NumberAttribute(null=True)
+    score_as_of = UTCDateTimeAttribute(null=True)
+    legal_hold = BooleanAttribute(default=False)
+    hidden_at = UTCDateTimeAttribute(null=True)
+    hidden_day = UnicodeAttribute(null=True)
+    hidden_from = UnicodeAttribute(null=True)
     media: MapAttribute[str, Any] = MapAttribute(default=dict)
     media_status = UnicodeAttribute(null=True)
     media_reason = UnicodeAttribute(null=True)
     media_as_of = UTCDateTimeAttribute(null=True)
     by_day = PostsByDay()
+    by_author = PostsByAuthor()
+    by_touch = PostsByTouch()
+    by_hiding = PostsByHiding()
+
+    @staticmethod
+    def new(post_id: str, *, author_id: str, text: str, created_at: datetime, **more: Any) -> "Post":
+        """A post with its day key set, not yet saved."""
+        day = day_key(created_at, post_id)
+        return Post(post_id, author_id=author_id, text=text, created_at=created_at, day=day, **more)
+
+    @staticmethod
+    def publish(post_id: str, *, author_id: str, text: str, at: datetime, visibility: str = "public") -> bool:
+        """Add a post; return whether it is new.
+
+        Raises:
+            User.DoesNotExist: There is no such author.
+        """
+        post = Post.new(post_id, author_id=author_id, text=text, created_at=at, visibility=visibility)
+
+        def build(together: TransactWrite) -> None:
+            together.save(post, Post.post_id.does_not_exist())
+            _count_user(together, author_id, User.posts_count.add(1), at)
+
+        match write_together(build):
+            case []:
+                Activity.record(author_id, at=at)
+                return True
+            case ["ConditionalCheckFailed", _]:
+                return False
+        raise User.DoesNotExist(f"user {author_id!r} does not exist")
+
+    @staticmethod
+    def like(post_id: str, user_id: str, *, at: datetime) -> bool:
+        """Let a user like a post; return whether they did not already.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        like = Like(post_id, user_id, created_at=at)
+        return _add_to_post(like, Like.post_id.does_not_exist(), post_id, user_id, Post.likes_count.add(1), at)
+
+    @staticmethod
+    def unlike(post_id: str, user_id: str, *, at: datetime) -> bool:
+        """Let a user no longer like a post; return whether they did."""
+        return _delete_counted(
+            Like(post_id, user_id),
+            Like.post_id.exists(),
+            lambda together: _count_post(together, post_id, Post.likes_count.add(-1), at),
+        )
+
+    @staticmethod
+    def comment(post_id: str, comment_id: str, *, author_id: str, text: str, at: datetime) -> bool:
+        """Add a comment to a post; return whether it is new.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        comment = Comment.new(post_id, comment_id, author_id=author_id, text=text, created_at=at)
+        new = Comment.post_id.does_not_exist()
+        return _add_to_post(comment, new, post_id, author_id, Post.comments_count.add(1), at)
+
+    @staticmethod
+    def uncomment(post_id: str, comment_id: str, *, at: datetime) -> bool:
+        """Take a comment off a post; return whether it was there."""
+        return _delete_counted(
+            Comment(post_id, comment_id),
+            Comment.post_id.exists(),
+            lambda together: _count_post(together, post_id, Post.comments_count.add(-1), at),
+        )
+
+    @staticmethod
+    def share(post_id: str, user_id: str, *, at: datetime) -> None:
+        """Count one share of a post. Unlike the others, it counts again when it is repeated.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        _touch_post(post_id, Post.shares_count.add(1), at)
+        Activity.record(user_id, at=at)
+
+    @staticmethod
+    def view(post_id: str, *, at: datetime, times: int = 1) -> None:
+        """Count views of a post. It counts again when it is repeated.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        _touch_post(post_id, Post.views_count.add(times), at)
+
+    @staticmethod
+    def hold(post_id: str, *, at: datetime, legal: bool = True) -> None:
+        """Keep a post whatever happens (or, with `legal` false, no longer).
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        _touch_post(post_id, Post.legal_hold.set(legal), at)
+
+
+def _touch_post(post_id: str, change: Action, at: datetime) -> None:
+    """Change a post that exists, and mark it as touched."""
+    try:
+        Post(post_id).update(
+            actions=[change, Post.touched_day.set(day_key(at, post_id))], condition=Post.post_id.exists()
+        )
+    except UpdateError as error:
+        if is_unmet(error):
+            raise Post.DoesNotExist(f"post {post_id!r} does not exist") from error
+
+
+def _count_post(together: TransactWrite, post_id: str, change: Action, at: datetime) -> None:
+    """Change a count of a post that exists, and mark the post as touched."""
+    touch = Post.touched_day.set(day_key(at, post_id))
+    together.update(Post(post_id), [change, touch], Post.post_id.exists())
+
+
+def _add_to_post(row: Model, new: Condition, post_id: str, user_id: str, change: Action, at: datetime) -> bool:
+    """Add a row of a post and count it; return whether it is new."""
+
+    def build(together: TransactWrite) -> None:
+        together.save(row, new)
+        _count_post(together, post_id, change, at)
+
+    match write_together(build):
+        case []:
+            Activity.record(user_id, at=at)
+            return True
+        case ["ConditionalCheckFailed", _]:
+            return False
+    raise Post.DoesNotExist(f"post {post_id!r} does not exist")
+
+
+class LikesByUser(GlobalSecondaryIndex["Like"]):
+    """Likes by who likes."""
+
+    class Meta:
+        index_name = "by_user"
+        projection = KeysOnlyProjection()
+
+    user_id = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
+
+
+class Like(Model):
+    """A user likes a post."""
+
+    class Meta(_Table):
+        table_name = os.environ.get("LIKES_TABLE", "")
+
+    post_id = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+    created_at = UTCDateTimeAttribute()
+    by_user = LikesByUser()
+
+
+class CommentsByDay(GlobalSecondaryIndex["Comment"]):
+    """Comments by the day they were made."""
+
+    class Meta:
+        index_name = "by_day"
+        projection = KeysOnlyProjection()
+
+    day = UnicodeAttribute(hash_key=True)
+    comment_id = UnicodeAttribute(range_key=True)
+
+
+class CommentsByAuthor(GlobalSecondaryIndex["Comment"]):
+    """Comments by who made them."""
+
+    class Meta:
+        index_name = "by_author"
+        projection = KeysOnlyProjection()
+
+    author_id = UnicodeAttribute(hash_key=True)
+    comment_id = UnicodeAttribute(range_key=True)
+
+
+class Comment(Model):
+    """A comment on a post.
+
+    Attributes:
+        day: `day_key` of when it was made.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("COMMENTS_TABLE", "")
+
+    post_id = UnicodeAttribute(hash_key=True)
+    comment_id = UnicodeAttribute(range_key=True)
+    author_id = UnicodeAttribute()
+    text = UnicodeAttribute()
+    created_at = UTCDateTimeAttribute()
+    day = UnicodeAttribute(null=True)
+    by_day = CommentsByDay()
+    by_author = CommentsByAuthor()
+
+    @staticmethod
+    def new(post_id: str, comment_id: str, *, author_id: str, text: str, created_at: datetime) -> "Comment":
+        """A comment with its day key set, not yet saved."""
+        day = day_key(created_at, comment_id)
+        return Comment(post_id, comment_id, author_id=author_id, text=text, created_at=created_at, day=day)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Tokens
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class TokenReused(Exception):
+    """A refresh token was used that had been exchanged already: someone else may have it, so its family is revoked."""
+
+
+class TokensByDue(GlobalSecondaryIndex["Token"]):
+    """Tokens by the day on which they may be cleaned up."""
+
+    class Meta:
+        index_name = "by_due"
+        projection = KeysOnlyProjection()
+
+    due_day = UnicodeAttribute(hash_key=True)
+    token_id = UnicodeAttribute(range_key=True)
+
+
+class TokensBySeen(GlobalSecondaryIndex["Token"]):
+    """Sessions by the day they were seen last."""
+
+    class Meta:
+        index_name = "by_seen"
+        projection = KeysOnlyProjection()
+
+    seen_day = UnicodeAttribute(hash_key=True)
+    token_id = UnicodeAttribute(range_key=True)
+
+
+class Token(Model):
+    """A token of a user, or the ban of one. All tokens of a user share a partition, so a read of them is consistent.
+
+    Attributes:
+        kind: `access`, `refresh`, `session`, or `blacklist` for the ban of another token.
+        expires_at: From when on it is worthless; a session without one ends only by being unseen.
+        due_day: `day_key` of when it may be cleaned up: when it expires, or later where another needs it.
+        last_seen_at: When a session was used last.
+        seen_day: `day_key` of it.
+        family: The refresh tokens that were exchanged one for the next share the first one's id.
+        rotated_at: When a refresh token was exchanged for the next of its family.
+        bans: The id of the token that a `blacklist` entry bans.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("TOKENS_TABLE", "")
+
+    user_id = UnicodeAttribute(hash_key=True)
+    token_id = UnicodeAttribute(range_key=True)
+    kind = UnicodeAttribute()
+    created_at = UTCDateTimeAttribute()
+    expires_at = UTCDateTimeAttribute(null=True)
+    due_day = UnicodeAttribute(null=True)
+    last_seen_at = UTCDateTimeAttribute(null=True)
+    seen_day = UnicodeAttribute(null=True)
+    family = UnicodeAttribute(null=True)
+    rotated_at = UTCDateTimeAttribute(null=True)
+    bans = UnicodeAttribute(null=True)
+    by_due = TokensByDue()
+    by_seen = TokensBySeen()
+
+    @staticmethod
+    def new(
+        user_id: str, token_id: str, *, kind: str, created_at: datetime, expires_at: datetime | None = None, **more: Any
+    ) -> "Token":
+        """A token with its day keys set, not yet saved. A refresh token begins a family, a session is seen."""
+        keys: dict[str, Any] = {}
+        if expires_at:
+            keys["due_day"] = day_key(expires_at, token_id)
+        if kind == "refresh":
+            keys["family"] = token_id
+        if kind == "session":
+            seen_at = more.get("last_seen_at") or created_at
+            keys |= {"last_seen_at": seen_at, "seen_day": day_key(seen_at, token_id)}
+        return Token(user_id, token_id, kind=kind, created_at=created_at, expires_at=expires_at, **{**keys, **more})
+
+    @staticmethod
+    def issue(user_id: str, token_id: str, *, kind: str, at: datetime, expires_at: datetime | None = None) -> "Token":
+        """Add a token.
+
+        Raises:
+            ValueError: The kind is unknown, or a token that is no session does not expire.
+        """
+        if kind not in ("access", "refresh", "session"):
+            raise ValueError(f"token {token_id!r}: no kind {kind!r}")
+        if expires_at is None and kind != "session":
+            raise ValueError(f"token {token_id!r}: only a session needs no expires_at")
+        token = Token.new(user_id, token_id, kind=kind, created_at=at, expires_at=expires_at)
+        token.save()
+        return token
+
+    @staticmethod
+    def rotate(user_id: str, token_id: str, new_id: str, *, at: datetime, expires_at: datetime) -> "Token":
+        """Exchange a refresh token for the next of its family.
+
+        One that was exchanged before is a sign of theft, and ends the whole family (RFC 9700, section 4.14.2).
+
+        Raises:
+            Token.DoesNotExist: There is no such token, or it has expired.
+            TokenReused: It was exchanged before; the family is revoked.
+        """
+        old = Token.get(user_id, token_id, consistent_read=True)
+        new = Token.new(
+            user_id, new_id, kind="refresh", created_at=at, expires_at=expires_at, family=old.family or token_id
+        )
+
+        def build(together: TransactWrite) -> None:
+            together.save(new)
+            together.update(
+                old, [Token.rotated_at.set(at)], Token.rotated_at.does_not_exist() & (Token.expires_at > at)
+            )
+
+        if write_together(build):
+            old.refresh(consistent_read=True)
+            if not old.rotated_at:
+                raise Token.DoesNotExist(f"token {token_id!r} has expired")
+            Token.revoke_family(user_id, old.family or token_id)
+            raise TokenReused(f"token {token_id!r} was exchanged before; its family is revoked")
+        return new
+
+    @staticmethod
+    def renew(user_id: str, token_id: str, *, at: datetime, expires_at: datetime) -> None:
+        """Let a token live longer; a session is seen by it.
+
+        Raises:
+            Token.DoesNotExist: There is no such token.
+        """
+        token = Token.get(user_id, token_id, consistent_read=True)
+        actions: list[Action] = [Token.expires_at.set(expires_at), Token.due_day.set(day_key(expires_at, token_id))]
+        if token.kind == "session":
+            actions += [Token.last_seen_at.set(at), Token.seen_day.set(day_key(at, token_id))]
+        _update_token(token, actions)
+
+    @staticmethod
+    def seen(user_id: str, token_id: str, *, at: datetime) -> None:
+        """Note that a session was used, and its user active.
+
+        Raises:
+            Token.DoesNotExist: There is no such session.
+        """
+        actions = [Token.last_seen_at.set(at), Token.seen_day.set(day_key(at, token_id))]
+        _update_token(Token(user_id, token_id), actions)
+        Activity.record(user_id, at=at)
+
+    @staticmethod
+    def ban(user_id: str, token_id: str, *, at: datetime) -> None:
+        """Put a token on the blacklist until it expires itself.
+
+        Raises:
+            Token.DoesNotExist: There is no such token.
+            ValueError: It never expires: delete it instead.
+        """
+        banned = Token.get(user_id, token_id, consistent_read=True)
+        if banned.expires_at is None:
+            raise ValueError(f"token {token_id!r} never expires: revoke it instead")
+        Token.new(
+            user_id, f"ban#{token_id}", kind="blacklist", created_at=at, expires_at=banned.expires_at, bans=token_id
+        ).save()
+
+    @staticmethod
+    def is_banned(user_id: str, token_id: str) -> bool:
+        """Whether a token is on the blacklist."""
+        try:
+            Token.get(user_id, f"ban#{token_id}", consistent_read=True)
+        except Token.DoesNotExist:
+            return False
+        return True
+
+    @staticmethod
+    def revoke_family(user_id: str, family: str) -> int:
+        """Delete a refresh token with all it was exchanged for; return how many."""
+        tokens = [token for token in Token.query(user_id, consistent_read=True) if token.family == family]
+        for token in tokens:
+            token.delete()
+        return len(tokens)
+
+
+def _update_token(token: Token, actions: Sequence[Action]) -> None:
+    """Update a token that exists."""
+    try:
+        token.update(actions=list(actions), condition=Token.token_id.exists())
+    except UpdateError as error:
+        if is_unmet(error):
+            raise Token.DoesNotExist(f"token {token.token_id!r} does not exist") from error
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Hashtags and reports
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class HashtagTally(Model):
+    """What one hour's posts say of one hashtag.
+
+    Attributes:
+        hour: The hour the posts were made in, `2026-11-01T05`.
+        tag: The hashtag in the form that is compared.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("TALLIES_TABLE", "")
+
+    hour = UnicodeAttribute(hash_key=True)
+    tag = UnicodeAttribute(range_key=True)
+    expires = TTLAttribute(null=True)
+
+
+class TrendingHashtag(Model):
+    """A hashtag that is, or was lately, trending.
+
+    Attributes:
+        board: The ranking it stands in; there is one.
+        tag: The hashtag in the form that is compared.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("TRENDING_TABLE", "")
+
+    board = UnicodeAttribute(hash_key=True, default="trending")
+    tag = UnicodeAttribute(range_key=True)
+
+
+class Report(Model):
+    """The report of one day.
+
+    Attributes:
+        series: The kind of report; there is one.
+        day: The UTC day it is about, `2026-11-01`.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("REPORTS_TABLE", "")
+
+    series = UnicodeAttribute(hash_key=True, default="daily")
+    day = UnicodeAttribute(range_key=True)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The ledger
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 class RunRecord(Model):
@@ -247,7 +994,14 @@ class Watermark(Model):
 TABLES: dict[str, tuple[type[Model], ...]] = {
     "USERS_TABLE": (User,),
     "FOLLOWS_TABLE": (Follow,),
+    "ACTIVITY_TABLE": (Activity,),
     "POSTS_TABLE": (Post,),
+    "LIKES_TABLE": (Like,),
+    "COMMENTS_TABLE": (Comment,),
+    "TOKENS_TABLE": (Token,),
+    "TALLIES_TABLE": (HashtagTally,),
+    "TRENDING_TABLE": (TrendingHashtag,),
+    "REPORTS_TABLE": (Report,),
     "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark),
 }
 """Each table's environment variable and the models that live in it."""

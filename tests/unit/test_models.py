@@ -1,0 +1,215 @@
+"""The models' methods: each keeps rows, counts, day keys and touched_day true together, and may be repeated."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pynamodb.connection import Connection
+from pynamodb.exceptions import CancellationReason, TransactWriteError, VerboseClientError
+
+from backbeat import models
+from backbeat.models import Activity, Comment, Follow, Like, Post, Token, TokenReused, User, day_key
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+LATER = NOW + timedelta(days=1)
+
+pytestmark = pytest.mark.usefixtures("aws")
+
+
+@pytest.fixture
+def ann(aws: None) -> str:
+    User.join("ann", name="Ann", email="ann@example.com", at=NOW)
+    return "ann"
+
+
+@pytest.fixture
+def bob(aws: None) -> str:
+    User.join("bob", name="Bob", email="bob@example.com", at=NOW)
+    return "bob"
+
+
+@pytest.fixture
+def post(ann: str) -> str:
+    Post.publish("p1", author_id=ann, text="Hello", at=NOW)
+    return "p1"
+
+
+def counts(user_id: str) -> tuple[int, int, int]:
+    user = User.get(user_id)
+    return int(user.followers_count), int(user.following_count), int(user.posts_count)
+
+
+def engagement(post_id: str) -> tuple[int, int, int, int]:
+    post = Post.get(post_id)
+    return int(post.likes_count), int(post.comments_count), int(post.shares_count), int(post.views_count)
+
+
+def test_a_user_joins_once(ann: str) -> None:
+    assert not User.join(ann, name="Another", email="another@example.com", at=LATER)
+    user = User.get(ann)
+    assert (user.name, user.created_at) == ("Ann", NOW)
+    assert [row.user_id for row in User.by_day.query(day_key(NOW, ann))] == [ann]
+    assert [row.user_id for row in User.by_slice.query(models.slice_key(ann))] == [ann]
+
+
+def test_a_follow_counts_once_on_both_sides(ann: str, bob: str) -> None:
+    assert User.follow(ann, bob, at=LATER)
+    assert not User.follow(ann, bob, at=LATER)
+    assert (counts(ann), counts(bob)) == ((0, 1, 0), (1, 0, 0))
+    assert [row.follower_id for row in Follow.by_followed.query(bob)] == [ann]
+    for user in (ann, bob):
+        assert User.get(user).touched_at == LATER
+        assert [row.user_id for row in User.by_touch.query(day_key(LATER, user))] == [user]
+
+
+def test_an_unfollow_counts_once_on_both_sides(ann: str, bob: str) -> None:
+    User.follow(ann, bob, at=NOW)
+    assert User.unfollow(ann, bob, at=LATER)
+    assert not User.unfollow(ann, bob, at=LATER)
+    assert (counts(ann), counts(bob)) == ((0, 0, 0), (0, 0, 0))
+    assert not list(Follow.query(ann))
+
+
+def test_a_follow_of_nobody_leaves_nothing(ann: str) -> None:
+    for pair, missing in (((ann, "nobody"), "nobody"), (("nobody", ann), "nobody")):
+        with pytest.raises(User.DoesNotExist, match=f"user '{missing}' does not exist"):
+            User.follow(*pair, at=NOW)
+    with pytest.raises(ValueError, match="cannot follow themselves"):
+        User.follow(ann, ann, at=NOW)
+    assert counts(ann) == (0, 0, 0)
+    assert not list(Follow.query(ann))
+
+
+def test_an_unfollow_of_someone_who_is_gone_still_counts_on_the_other_side(ann: str, bob: str) -> None:
+    User.follow(ann, bob, at=NOW)
+    User(bob).delete()
+    assert User.unfollow(ann, bob, at=LATER)
+    assert counts(ann) == (0, 0, 0)
+    with pytest.raises(User.DoesNotExist):
+        User.get(bob)
+
+
+def test_a_login_only_moves_forward(ann: str) -> None:
+    User.log_in(ann, at=LATER)
+    User.log_in(ann, at=NOW)
+    assert User.get(ann).last_login_at == LATER
+    assert [row.user_id for row in User.by_login.query(day_key(LATER, ann))] == [ann]
+    for day in (NOW, LATER):
+        (row,) = Activity.query(day_key(day, ann))
+        assert row.expires == day + timedelta(days=40)
+    with pytest.raises(User.DoesNotExist):
+        User.log_in("nobody", at=NOW)
+
+
+def test_a_post_is_published_once(post: str, ann: str) -> None:
+    assert not Post.publish(post, author_id=ann, text="Again", at=LATER)
+    assert counts(ann) == (0, 0, 1)
+    assert Post.get(post).text == "Hello"
+    assert [row.post_id for row in Post.by_day.query(day_key(NOW, post))] == [post]
+    assert [row.post_id for row in Post.by_author.query(ann)] == [post]
+    with pytest.raises(User.DoesNotExist):
+        Post.publish("p2", author_id="nobody", text="Hi", at=NOW)
+    with pytest.raises(Post.DoesNotExist):
+        Post.get("p2")
+
+
+def test_likes_and_comments_count_once_and_can_be_taken_back(post: str, bob: str) -> None:
+    assert Post.like(post, bob, at=LATER)
+    assert not Post.like(post, bob, at=LATER)
+    assert Post.comment(post, "c1", author_id=bob, text="Hi", at=LATER)
+    assert not Post.comment(post, "c1", author_id=bob, text="Hi", at=LATER)
+    assert engagement(post) == (1, 1, 0, 0)
+    assert [row.post_id for row in Post.by_touch.query(day_key(LATER, post))] == [post]
+    assert [row.post_id for row in Like.by_user.query(bob)] == [post]
+    assert [row.comment_id for row in Comment.by_day.query(day_key(LATER, "c1"))] == ["c1"]
+    assert Post.unlike(post, bob, at=LATER)
+    assert not Post.unlike(post, bob, at=LATER)
+    assert Post.uncomment(post, "c1", at=LATER)
+    assert not Post.uncomment(post, "c1", at=LATER)
+    assert engagement(post) == (0, 0, 0, 0)
+
+
+def test_shares_and_views_count_each_time(post: str, bob: str) -> None:
+    Post.share(post, bob, at=LATER)
+    Post.share(post, bob, at=LATER)
+    Post.view(post, at=LATER)
+    Post.view(post, at=LATER, times=8)
+    assert engagement(post) == (0, 0, 2, 9)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: Post.like("gone", "bob", at=NOW),
+        lambda: Post.comment("gone", "c1", author_id="bob", text="Hi", at=NOW),
+        lambda: Post.share("gone", "bob", at=NOW),
+        lambda: Post.view("gone", at=NOW),
+    ],
+)
+def test_nothing_can_be_done_with_a_post_that_is_gone(change: Callable[[], Any]) -> None:
+    with pytest.raises(Post.DoesNotExist, match="post 'gone' does not exist"):
+        change()
+    with pytest.raises(Post.DoesNotExist):
+        Post.get("gone")
+    assert not list(Like.query("gone")) and not list(Comment.query("gone"))
+
+
+def test_a_transaction_that_meets_another_is_tried_again(ann: str, bob: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, met = Connection.transact_write_items, []
+
+    def busy(self: Connection, **items: Any) -> Any:
+        met.append(items)
+        if len(met) > 3:
+            return real(self, **items)
+        reasons = [None, CancellationReason("TransactionConflict"), None]
+        error = {"Error": {"Code": "TransactionCanceledException"}}
+        cause = VerboseClientError(error, "TransactWriteItems", cancellation_reasons=reasons)  # type: ignore[arg-type]
+        raise TransactWriteError("Failed to write transaction items", cause)
+
+    monkeypatch.setattr(Connection, "transact_write_items", busy)
+    monkeypatch.setattr("random.uniform", lambda low, high: 0)
+    assert User.follow(ann, bob, at=NOW)
+    assert len(met) == 4
+    assert counts(bob) == (1, 0, 0)
+
+
+def test_a_refresh_token_is_exchanged_once_and_used_twice_ends_its_family(ann: str) -> None:
+    until = NOW + timedelta(days=14)
+    Token.issue(ann, "r1", kind="refresh", at=NOW, expires_at=until)
+    Token.rotate(ann, "r1", "r2", at=LATER, expires_at=until + timedelta(days=1))
+    assert {token.token_id: token.family for token in Token.query(ann)} == {"r1": "r1", "r2": "r1"}
+    with pytest.raises(TokenReused):
+        Token.rotate(ann, "r1", "r3", at=LATER, expires_at=until)
+    assert not list(Token.query(ann))
+    Token.issue(ann, "r9", kind="refresh", at=NOW, expires_at=until)
+    with pytest.raises(Token.DoesNotExist, match="has expired"):
+        Token.rotate(ann, "r9", "r10", at=until, expires_at=until + timedelta(days=1))
+
+
+def test_a_ban_lasts_as_long_as_the_token(ann: str) -> None:
+    token = Token.issue(ann, "a1", kind="access", at=NOW, expires_at=LATER)
+    assert not Token.is_banned(ann, "a1")
+    Token.ban(ann, "a1", at=NOW)
+    assert Token.is_banned(ann, "a1")
+    assert Token.get(ann, "ban#a1").expires_at == token.expires_at
+
+
+def test_a_session_is_found_by_the_day_it_was_seen(ann: str) -> None:
+    Token.issue(ann, "s1", kind="session", at=NOW)
+    Token.seen(ann, "s1", at=LATER)
+    assert [row.token_id for row in Token.by_seen.query(day_key(LATER, "s1"))] == ["s1"]
+    assert not list(Token.by_seen.query(day_key(NOW, "s1")))
+    with pytest.raises(Token.DoesNotExist):
+        Token.seen(ann, "s2", at=LATER)
+    with pytest.raises(ValueError, match="never expires"):
+        Token.ban(ann, "s1", at=LATER)
+
+
+def test_a_token_can_be_renewed(ann: str) -> None:
+    Token.issue(ann, "a1", kind="access", at=NOW, expires_at=LATER)
+    Token.renew(ann, "a1", at=NOW, expires_at=LATER + timedelta(days=3))
+    assert [row.token_id for row in Token.by_due.query(day_key(LATER + timedelta(days=3), "a1"))] == ["a1"]
+    for kind, expires_at in (("cookie", LATER), ("access", None)):
+        with pytest.raises(ValueError, match=r"kind|expires_at"):
+            Token.issue(ann, "x", kind=kind, at=NOW, expires_at=expires_at)
