@@ -46,8 +46,11 @@ def aws(_no_network: None) -> Iterator[None]:
             s3.create_bucket(Bucket=bucket_name)
             if "VersioningConfiguration" in bucket["Properties"]:
                 s3.put_bucket_versioning(Bucket=bucket_name, VersioningConfiguration={"Status": "Enabled"})
+        for group in resources("AWS::Scheduler::ScheduleGroup").values():
+            boto3.client("scheduler").create_schedule_group(Name=resolve(group["Properties"]["Name"]))
         models.bind({variable: function_environment_of(variable) for variable in models.TABLES})
         tasks.sqs.cache_clear()
+        tasks.scheduler.cache_clear()
         tasks.queue_url.cache_clear()
         yield
 

@@ -1,15 +1,74 @@
 """Declarations and producers: what is wrong fails at the caller, before anything is sent."""
 
 import json
-from datetime import UTC, datetime
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
+import boto3
+import botocore.client
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Queue
+from support import STACK, Queue, resolve, resources
 
 from backbeat import messages, tasks
-from backbeat.tasks import PRIORITIES, InvalidTaskArguments, QueueNotFound, Retry, Task, process_media_upload
+from backbeat.messages import Message
+from backbeat.tasks import (
+    PRIORITIES,
+    InvalidTaskArguments,
+    QueueNotFound,
+    Retry,
+    ScheduleGroupNotFound,
+    Task,
+    process_media_upload,
+)
+
+KWARGS = {"bucket": "b", "key": "k"}
+NOW = datetime(2026, 11, 1, 4, tzinfo=UTC)
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The producer's clock stands at NOW."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return NOW
+
+    monkeypatch.setattr(tasks, "datetime", Clock)
+
+
+@pytest.fixture
+def calls(media_queue: Queue, frozen: None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What a producer sends: the calls to AWS, but for the look-up of its queue."""
+    seen: list[tuple[str, dict[str, Any]]] = []
+    call = botocore.client.BaseClient._make_api_call
+
+    def watch(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        if operation != "GetQueueUrl":
+            seen.append((operation, parameters))
+        return call(client, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", watch)
+    return seen
+
+
+def delayed() -> list[dict[str, Any]]:
+    """The one-time schedules that wait."""
+    client = boto3.client("scheduler")
+    listed = client.list_schedules(GroupName=f"{STACK}-delayed")["Schedules"]
+    return [client.get_schedule(GroupName=s["GroupName"], Name=s["Name"]) for s in listed]
+
+
+def message_in(body: str) -> Message:
+    """The message, as its function would read it."""
+    message = messages.parse(body, "process_media_upload", "sqs-id", datetime.now(UTC))
+    assert message is not None
+    return message
 
 
 def sent(queue: Queue) -> list[dict[str, object]]:
@@ -56,10 +115,110 @@ def test_a_missing_queue_is_named(media_queue: Queue, monkeypatch: pytest.Monkey
         process_media_upload.delay(bucket="b", key="k")
 
 
-@pytest.mark.parametrize("countdown", [-1, 901])
-def test_a_countdown_that_no_queue_can_keep_is_refused(media_queue: Queue, countdown: int) -> None:
-    with pytest.raises(ValueError, match=str(countdown)):
-        process_media_upload.apply_async({"bucket": "b", "key": "k"}, countdown=countdown)
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"countdown": -1}, "countdown is -1"),
+        ({"countdown": float("nan")}, "countdown is nan"),
+        ({"countdown": float("inf")}, "countdown is inf"),
+        ({"eta": datetime(2030, 1, 1)}, "no time zone"),  # noqa: DTZ001 - what is refused
+        ({"eta": datetime(2030, 1, 1, tzinfo=UTC), "countdown": 0}, "not both"),
+    ],
+)
+def test_a_time_that_means_nothing_is_refused_and_nothing_is_sent(
+    media_queue: Queue, options: dict[str, Any], wrong: str
+) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        process_media_upload.apply_async(KWARGS, **options)
+    assert media_queue.depth() == (0, 0)
+    assert delayed() == []
+
+
+def test_arguments_by_position_are_refused(media_queue: Queue) -> None:
+    with pytest.raises(InvalidTaskArguments, match="kwargs is a tuple; arguments go by name"):
+        process_media_upload.apply_async(("b", "k"), countdown=5)  # type: ignore[arg-type]
+    assert media_queue.depth() == (0, 0)
+
+
+@pytest.mark.parametrize(("countdown", "seconds"), [(0, 0), (0.2, 1), (60, 60), (899.5, 900), (900, 900)])
+def test_up_to_900_seconds_the_queue_delays(
+    calls: list[tuple[str, dict[str, Any]]], countdown: float, seconds: int
+) -> None:
+    process_media_upload.apply_async(KWARGS, countdown=countdown)
+    ((operation, sent_to_queue),) = calls
+    assert operation == "SendMessage"
+    assert sent_to_queue["DelaySeconds"] == seconds
+    assert message_in(sent_to_queue["MessageBody"]).logical_time == NOW + timedelta(seconds=countdown)
+
+
+def test_an_eta_within_900_seconds_is_the_logical_time(calls: list[tuple[str, dict[str, Any]]]) -> None:
+    paris = timezone(timedelta(hours=1))
+    process_media_upload.apply_async(KWARGS, eta=datetime(2026, 11, 1, 5, 10, tzinfo=paris))
+    ((_, sent_to_queue),) = calls
+    assert sent_to_queue["DelaySeconds"] == 600
+    assert message_in(sent_to_queue["MessageBody"]).logical_time == datetime(2026, 11, 1, 4, 10, tzinfo=UTC)
+
+
+def test_an_eta_in_the_past_means_now(calls: list[tuple[str, dict[str, Any]]]) -> None:
+    process_media_upload.apply_async(KWARGS, eta=NOW - timedelta(days=400))
+    ((_, sent_to_queue),) = calls
+    assert sent_to_queue["DelaySeconds"] == 0
+    assert message_in(sent_to_queue["MessageBody"]).logical_time == NOW
+
+
+def test_a_longer_wait_is_a_one_time_schedule_named_after_the_message(media_queue: Queue, frozen: None) -> None:
+    message_id = process_media_upload.apply_async(KWARGS, countdown=900.25)
+    assert media_queue.depth() == (0, 0)
+    (schedule,) = delayed()
+    assert schedule["Name"] == message_id
+    assert schedule["ScheduleExpression"] == "at(2026-11-01T04:15:01)"  # never earlier than asked
+    assert schedule["ScheduleExpressionTimezone"] == "UTC"
+    assert schedule["ActionAfterCompletion"] == "DELETE"
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    target = schedule["Target"]
+    assert target["Arn"] == f"arn:aws:sqs:us-east-1:123456789012:{media_queue.name}"
+    assert target["DeadLetterConfig"]["Arn"] == f"{target['Arn']}-dead"
+    message = message_in(target["Input"])
+    assert message.id == message_id
+    assert message.logical_time == NOW + timedelta(seconds=900.25)
+    assert process_media_upload.parse(message.kwargs) == {**KWARGS, "version_id": None, "sequencer": None}
+
+
+def test_the_role_and_group_of_one_time_schedules_are_those_of_the_template(media_queue: Queue) -> None:
+    process_media_upload.apply_async(KWARGS, countdown=86_400)
+    (schedule,) = delayed()
+    role = resolve(resources("AWS::IAM::Role")["SchedulerRole"]["Properties"]["RoleName"])
+    assert schedule["Target"]["RoleArn"] == f"arn:aws:iam::123456789012:role/{role}"
+    assert schedule["GroupName"] in [
+        resolve(group["Properties"]["Name"]) for group in resources("AWS::Scheduler::ScheduleGroup").values()
+    ]
+
+
+def test_the_schedulers_keywords_in_an_argument_stay_as_they_are(media_queue: Queue) -> None:
+    key = "posts/1/<aws.scheduler.execution-id>.jpg"
+    process_media_upload.apply_async({"bucket": "b", "key": key}, countdown=86_400)
+    (schedule,) = delayed()
+    assert "<aws.scheduler." not in schedule["Target"]["Input"]
+    assert message_in(schedule["Target"]["Input"]).kwargs["key"] == key
+
+
+def test_a_stack_without_a_group_for_one_time_schedules_is_named(
+    media_queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_the_group(**_: Any) -> None:  # moto answers 500
+        error = {"Code": "ResourceNotFoundException", "Message": "Schedule group does not exist."}
+        raise ClientError({"Error": error}, "CreateSchedule")
+
+    monkeypatch.setattr(tasks.scheduler(), "create_schedule", without_the_group)
+    with pytest.raises(ScheduleGroupNotFound, match=f"'{STACK}-delayed' in us-east-1"):
+        process_media_upload.apply_async(KWARGS, countdown=86_400)
+    assert media_queue.depth() == (0, 0)
+
+
+def test_a_producer_needs_only_boto3_and_pydantic() -> None:
+    hidden = ["aws_lambda_powertools", "pynamodb", "jinja2"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); import backbeat.tasks, backbeat.messages"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_is_sent_is_what_is_parsed(media_queue: Queue) -> None:

@@ -24,7 +24,7 @@ class Message(BaseModel):
         id: The run's identity: two deliveries with one id are duplicates of each other.
         kwargs: The task's arguments, as JSON.
         scheduled_time: When a schedule meant the run to happen.
-        sent_at: When a producer sent it (or the event it stands for happened).
+        sent_at: When a producer sent it, or meant it to run (or the event it stands for happened).
         part: The part's number, in a run that was split into parts.
     """
 

@@ -6,6 +6,7 @@ message on the task's queue. It imports none of the code that does the work. The
 
 import inspect
 import json
+import math
 import os
 import random
 import secrets
@@ -21,6 +22,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 if TYPE_CHECKING:
+    from mypy_boto3_scheduler import EventBridgeSchedulerClient
     from mypy_boto3_sqs import SQSClient
 
     from backbeat.runtime import Implementation
@@ -39,12 +41,20 @@ PRIORITIES: Mapping[str, int] = {
 """The priority classes and their priorities: the ratio in which the template shares out capacity."""
 
 
+LONGEST_DELAY = timedelta(seconds=900)
+"""The longest that a queue itself delays a message (SQS, `DelaySeconds`)."""
+
+
 class InvalidTaskArguments(TypeError):
     """The arguments do not fit the task's declaration; nothing was sent."""
 
 
 class QueueNotFound(LookupError):
     """No queue of the task's name exists in this account and region; nothing was sent."""
+
+
+class ScheduleGroupNotFound(LookupError):
+    """The stack has no group for one-time schedules in this account and region; nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,38 +125,114 @@ class Task(Generic[P]):
             raise InvalidTaskArguments(f"{self.name}: {error}") from error
         return self.apply_async(kwargs=given)
 
-    def apply_async(self, kwargs: Mapping[str, Any] | None = None, *, countdown: float = 0) -> str:
-        """Send one message that runs the task with `kwargs`, `countdown` seconds from now at the earliest.
+    def apply_async(
+        self,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+    ) -> str:
+        """Send one message that runs the task with `kwargs`, now or later; return the message's id.
+
+        Up to 900 seconds the queue itself holds the message back. A longer wait becomes a one-time schedule that is
+        named after the message and deletes itself; it fires within the minute of its time. The run's logical time
+        is the time that was asked for.
 
         Args:
             kwargs: The task's arguments by name.
-            countdown: Seconds to wait before the message can be received, 0 to 900 (SQS's longest delay).
+            countdown: Seconds from now before which the task does not run.
+            eta: The time before which the task does not run, with its time zone; one in the past means now.
 
         Raises:
             InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
             QueueNotFound: The stack's queue for the task does not exist.
-            ValueError: `countdown` is negative or over 900.
+            ScheduleGroupNotFound: The stack's group for one-time schedules does not exist.
+            ValueError: Both `countdown` and `eta` are given, `countdown` is negative or no number, or `eta` has no
+                time zone.
         """
-        if not 0 <= countdown <= 900:
-            raise ValueError(f"{self.name}: countdown is {countdown} s; a queue delays by 0 to 900 s")
+        now = datetime.now(UTC)
+        time = self._time(now, countdown, eta)
+        message_id, body = self.message(kwargs or {}, time)
+        wait = time - now
+        if wait <= LONGEST_DELAY:
+            self._send(body, wait)
+        else:
+            self._schedule(message_id, body, time)
+        return message_id
+
+    def message(self, kwargs: Mapping[str, Any], time: datetime) -> tuple[str, str]:
+        """The id and the JSON body of a new message that runs the task with `kwargs` at a logical time.
+
+        Raises:
+            InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
+        """
+        if not isinstance(kwargs, Mapping):
+            raise InvalidTaskArguments(f"{self.name}: kwargs is a {type(kwargs).__name__}; arguments go by name")
         try:
-            arguments = self._arguments(**dict(kwargs or {})).model_dump(mode="json", exclude_unset=True)
+            arguments = self._arguments.model_validate(dict(kwargs)).model_dump(mode="json", exclude_unset=True)
         except ValidationError as error:
             raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
-        now = datetime.now(UTC)
-        message_id = f"{sortable(now)}-{secrets.token_hex(8)}"
+        message_id = f"{sortable(time)}-{secrets.token_hex(8)}"
         body = {
             "task": self.name,
             "id": message_id,
             "kwargs": arguments,
-            "sent_at": (now + timedelta(seconds=countdown)).isoformat(),
+            "sent_at": time.astimezone(UTC).isoformat(),
         }
+        return message_id, json.dumps(body, ensure_ascii=False)
+
+    def _time(self, now: datetime, countdown: float | None, eta: datetime | None) -> datetime:
+        """When the task is to run, given what the caller asked for."""
+        if countdown is not None and eta is not None:
+            raise ValueError(f"{self.name}: give countdown or eta, not both")
+        if countdown is not None:
+            if not 0 <= countdown < math.inf:
+                raise ValueError(f"{self.name}: countdown is {countdown}, not a number of seconds from 0 up")
+            return now + timedelta(seconds=countdown)
+        if eta is None:
+            return now
+        if eta.utcoffset() is None:
+            raise ValueError(f"{self.name}: eta {eta.isoformat()} has no time zone; say datetime.now(UTC) + ...")
+        return max(now, eta)
+
+    def _send(self, body: str, wait: timedelta) -> None:
+        """Put a message on the task's queue, hidden for so long, rounded up to seconds."""
         sqs().send_message(
             QueueUrl=queue_url(self.queue_name(stack_name())),
-            MessageBody=json.dumps(body, ensure_ascii=False),
-            DelaySeconds=round(countdown),
+            MessageBody=body,
+            DelaySeconds=math.ceil(wait.total_seconds()),
         )
-        return message_id
+
+    def _schedule(self, message_id: str, body: str, time: datetime) -> None:
+        """Make a one-time schedule that puts a message on the task's queue, with the stack's own role."""
+        stack = stack_name()
+        attributes = sqs().get_queue_attributes(QueueUrl=queue_url(self.queue_name(stack)), AttributeNames=["QueueArn"])
+        queue_arn = attributes["Attributes"]["QueueArn"]
+        _, partition, _, region, account, _ = queue_arn.split(":")
+        at = time.astimezone(UTC) + timedelta(microseconds=999_999)  # rounded up: at() knows whole seconds
+        group = delayed_group(stack)
+        try:
+            scheduler().create_schedule(
+                Name=message_id,
+                GroupName=group,
+                ClientToken=message_id,
+                ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+                FlexibleTimeWindow={"Mode": "OFF"},
+                ActionAfterCompletion="DELETE",
+                Target={
+                    "Arn": queue_arn,
+                    "RoleArn": f"arn:{partition}:iam::{account}:role/{stack}-scheduler-{region}",
+                    # The scheduler replaces its keywords wherever they stand; here they are somebody's words.
+                    "Input": body.replace("<aws.scheduler.", r"\u003caws.scheduler."),
+                    "DeadLetterConfig": {"Arn": f"{queue_arn}-dead"},
+                },
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+            raise ScheduleGroupNotFound(
+                f"no schedule group {group!r} in {region}: is the stack {stack!r} deployed with this version?"
+            ) from error
 
     def parse(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Turn a message's JSON arguments into the task's typed ones.
@@ -187,11 +273,30 @@ def stack_name() -> str:
     return os.environ.get("BACKBEAT_STACK", "backbeat")
 
 
+_CLIENTS = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+"""How the clients behave; their timeouts fit inside a function's."""
+
+
 @cache
 def sqs() -> "SQSClient":
-    """The process's SQS client; its timeouts fit inside a function's."""
-    config = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
-    return boto3.client("sqs", config=config)
+    """The process's SQS client."""
+    return boto3.client("sqs", config=_CLIENTS)
+
+
+@cache
+def scheduler() -> "EventBridgeSchedulerClient":
+    """The process's EventBridge Scheduler client."""
+    return boto3.client("scheduler", config=_CLIENTS)
+
+
+def schedule_group(stack: str) -> str:
+    """The name of the group that holds a stack's recurring schedules, each named after its task."""
+    return f"{stack}-schedules"
+
+
+def delayed_group(stack: str) -> str:
+    """The name of the group that holds a stack's one-time schedules, each named after its message."""
+    return f"{stack}-delayed"
 
 
 @cache
