@@ -66,6 +66,33 @@ def _ref(name: str) -> Any:
     return resolve(properties.get("BucketName", properties.get("QueueName", own_name)))
 
 
+def logical_ids(value: Any) -> set[str]:
+    """Every resource that a template's value refers to, by logical id."""
+    if isinstance(value, str):
+        return set()
+    if isinstance(value, list):
+        return {name for item in value for name in logical_ids(item)}
+    if not isinstance(value, dict):
+        return set()
+    found: set[str] = set()
+    for name, argument in value.items():
+        match name:
+            case "Ref":
+                found.add(argument)
+            case "Fn::GetAtt":
+                found.add(argument[0] if isinstance(argument, list) else argument.split(".")[0])
+            case "Fn::Sub":
+                found.update(re.findall(r"\$\{(\w+)[}.]", argument))
+            case _:
+                found.update(logical_ids(argument))
+    return found & set(template()["Resources"])
+
+
+def logical_name(task: str) -> str:
+    """What the logical ids of a task's resources begin with: `send_welcome_email` is `SendWelcomeEmail`."""
+    return task.title().replace("_", "")
+
+
 def function_environment(logical_id: str) -> dict[str, str]:
     """The environment variables that the template gives a function."""
     own = template()["Resources"][logical_id]["Properties"].get("Environment", {}).get("Variables", {})

@@ -1,0 +1,144 @@
+"""Imports point one way: functions and manage use layers/shared, and nothing points back."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from support import ROOT, logical_ids, logical_name, template
+
+from backbeat.tasks import TASKS
+
+FUNCTIONS = {
+    folder.name: {path.stem for path in folder.rglob("*.py")}
+    for folder in (ROOT / "functions").iterdir()
+    if list(folder.glob("*.py"))
+}
+"""Each function's folder, and the modules in it."""
+ALL_MODULES = set().union(*FUNCTIONS.values())
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def sources(folder: str) -> list[Path]:
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found, f"no Python file in {folder}"
+    return found
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The full name of every module that a file imports, wherever in the file it does."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            yield node.module or ""
+
+
+def imports_of(folder: str, forbidden: set[str]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources(folder)
+        for module in imported(path)
+        if module.split(".")[0] in forbidden
+    ]
+
+
+def test_the_shared_layer_imports_neither_a_function_nor_the_operators_side() -> None:
+    assert imports_of("layers/shared", {"manage", "tests", *ALL_MODULES}) == []
+
+
+def test_the_operators_side_imports_no_function() -> None:
+    assert imports_of("manage", {"tests", *ALL_MODULES}) == []
+
+
+def test_a_function_imports_neither_another_one_nor_the_operators_side() -> None:
+    for name, own in FUNCTIONS.items():
+        assert imports_of(f"functions/{name}", {"manage", "tests"} | ALL_MODULES - own) == []
+
+
+def pinned(layer: Path) -> set[str]:
+    """The distributions that a layer installs."""
+    lines = (layer / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return {match[1] for line in lines if (match := re.match(r"([a-z0-9-]+)==", line))}
+
+
+def not_installed(paths: list[Path], layers: set[Path]) -> list[str]:
+    """What files import that comes neither with Python nor with the layers."""
+    own = {path.stem for path in paths} | {"backbeat"}
+    available = {name for layer in layers for name in pinned(layer)}
+    distributions = packages_distributions()
+    return [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in paths
+        for module in imported(path)
+        if (top := module.split(".")[0]) not in sys.stdlib_module_names | own
+        and not top.startswith("mypy_boto3_")  # for type checkers alone
+        and not {name.lower().replace("_", "-") for name in distributions.get(top, [])} & available
+    ]
+
+
+def test_what_a_function_imports_is_in_its_layers() -> None:
+    everyones = template()["Globals"]["Function"]["Layers"]
+    for name in FUNCTIONS:
+        function = template()["Resources"][f"{logical_name(name)}Function"]["Properties"]
+        ids = logical_ids([everyones, function.get("Layers", [])])
+        layers = {ROOT / template()["Resources"][layer]["Properties"]["ContentUri"] for layer in ids}
+        assert not_installed(sources(f"functions/{name}"), layers) == []
+
+
+def test_what_the_shared_layer_imports_is_in_it() -> None:
+    assert not_installed(sources("layers/shared"), {ROOT / "layers/shared"}) == []
+
+
+def test_a_producer_needs_none_of_the_tasks_dependencies() -> None:
+    program = """
+import sys
+for name in ("aws_lambda_powertools", "pynamodb", "jinja2", "PIL"):
+    sys.modules[name] = None  # importing it now fails
+from backbeat.tasks import TASKS
+print(*TASKS)
+"""
+    environment = {"PYTHONPATH": str(ROOT / "layers/shared")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (0, list(TASKS)), done.stderr
+
+
+def called(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every call in a file, as far as it is spelled out."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func)
+
+
+def calls_in_functions(forbidden: str) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{line} calls {name}"
+        for path in sources("functions")
+        for line, name in called(path)
+        if re.search(forbidden, name)
+    ]
+
+
+def test_a_task_never_reads_the_wall_clock() -> None:
+    """Logical time is the message's; a run can be made again, at the time it was meant for."""
+    assert calls_in_functions(r"\b(now|utcnow|today|time\.time|time_ns|localtime|gmtime)$") == []
+
+
+def test_a_task_never_scans_a_table() -> None:
+    assert calls_in_functions(r"\.scan$") == []
+
+
+def test_no_multiprocessing_in_a_function() -> None:
+    """Lambda has no /dev/shm, so its pools, queues and locks fail there."""
+    assert imports_of("functions", {"multiprocessing"}) == []
