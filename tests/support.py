@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 import boto3
 from cfnlint.decode import cfn_yaml
+
+Backbeat = Callable[..., Any]
+"""Runs the `backbeat` command against the local cloud of the tests; see tests/integration/conftest.py."""
 
 ROOT = Path(__file__).parent.parent
 STACK = "backbeat-test"

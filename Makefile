@@ -1,0 +1,43 @@
+# Bare `make` lists the targets. Everything is set up inside this folder; see manage/setup.py.
+
+PYTHON ?= python3
+PORT ?=
+ONCE ?=
+FUNCTION ?= process_media_upload
+EVENT ?= events/$(FUNCTION)/typical.json
+BIN = .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Set up .venv and the local cloud's environment (the other targets do it by themselves)
+	@$(PYTHON) manage/setup.py
+
+run: setup ## Start the local cloud, turn a photo into renditions, stay up (ONCE=1: exit after; PORT=4567)
+	@$(BIN)/backbeat up --sample $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+test: setup ## Run every test
+	@$(BIN)/pytest
+
+check: setup ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+COMPILE = uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --quiet
+lock: ## Pin the dependencies anew, with hashes (needs uv; UPGRADE=1 takes the newest)
+	$(COMPILE) $(if $(UPGRADE),--upgrade) layers/shared/requirements.in -o layers/shared/requirements.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) layers/imaging/requirements.in -o layers/imaging/requirements.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml layers/shared/requirements.in layers/imaging/requirements.in \
+	  --extra manage --group dev -o requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group emulator -o requirements/emulator.txt
+
+clean: ## Remove everything that was built or stored here, the local cloud's data included
+	rm -rf .aws-sam .backbeat .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

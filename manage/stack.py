@@ -1,0 +1,141 @@
+"""One deployed stack, on AWS or on the local cloud: where its queues, functions, buckets and tables are."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from backbeat import models, tasks
+from backbeat.tasks import TASKS
+
+
+class StackNotFound(LookupError):
+    """There is no stack of that name in this account and region."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed stack. boto3 finds its account, region and endpoint in the environment, as everywhere.
+
+    Attributes:
+        name: The stack's name.
+    """
+
+    name: str
+
+    @cached_property
+    def resources(self) -> dict[str, str]:
+        """Physical ids by logical id.
+
+        Raises:
+            StackNotFound: There is no such stack.
+        """
+        pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=self.name)
+        missing = f"there is no stack {self.name!r} in {boto3.Session().region_name}"
+        try:
+            found = {
+                resource["LogicalResourceId"]: resource.get("PhysicalResourceId", "")
+                for page in pages
+                for resource in page["StackResourceSummaries"]
+                if resource["ResourceStatus"] != "DELETE_COMPLETE"
+            }
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ValidationError":
+                raise
+            raise StackNotFound(missing) from error
+        if not found:  # the local cloud remembers a deleted stack's name
+            raise StackNotFound(missing)
+        return found
+
+    @cached_property
+    def tables(self) -> dict[str, str]:
+        """Table names by the environment variable that functions find them in, `{"POSTS_TABLE": ...}`."""
+        return {variable: self.resources[table_id(variable)] for variable in models.TABLES}
+
+    @property
+    def buckets(self) -> dict[str, str]:
+        """Bucket names by what they are for, `{"uploads": ..., "media": ...}`."""
+        return {
+            logical.removesuffix("Bucket").lower(): physical
+            for logical, physical in self.resources.items()
+            if logical.endswith("Bucket")
+        }
+
+    def bind(self) -> None:
+        """Point the models and the producers of this process at the stack."""
+        os.environ["BACKBEAT_STACK"] = self.name
+        models.bind(self.tables)
+        os.environ.update(self.tables)
+        tasks.sqs.cache_clear()
+        tasks.queue_url.cache_clear()
+
+    def tasks(self) -> dict[str, dict[str, str]]:
+        """By task: its class, function, queue and dead queue, and the queues' URLs."""
+        urls = {url.rsplit("/", 1)[-1]: url for url in self.resources.values() if "/" in url}
+        found = {}
+        for name, task in TASKS.items():
+            queue = task.queue_name(self.name)
+            found[name] = {
+                "class": task.task_class,
+                "function": f"{self.name}-{name}",
+                "queue": queue,
+                "queue_url": urls[queue],
+                "dead_queue": f"{queue}-dead",
+                "dead_queue_url": urls[f"{queue}-dead"],
+            }
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """All that any AWS client needs to find its way about the stack."""
+        session = boto3.Session()
+        return {
+            "stack": self.name,
+            "endpoint": os.environ.get("AWS_ENDPOINT_URL"),
+            "region": session.region_name,
+            "tasks": self.tasks(),
+            "buckets": self.buckets,
+            "tables": {variable.removesuffix("_TABLE").lower(): name for variable, name in self.tables.items()},
+        }
+
+
+def table_id(variable: str) -> str:
+    """The logical id of the table that a variable names: `USERS_TABLE` is `UsersTable`."""
+    return "".join(word.capitalize() for word in variable.split("_"))
+
+
+def empty_buckets(stack: Stack) -> int:
+    """Delete everything in the stack's buckets, every version of it; return how many were deleted."""
+    s3 = boto3.client("s3")
+    deleted = 0
+    for bucket in stack.buckets.values():
+        try:
+            for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+                found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+                if not found:
+                    continue
+                named: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
+                answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
+                if answer.get("Errors"):
+                    first = answer["Errors"][0]
+                    raise RuntimeError(f"{bucket}: {first.get('Key')} cannot be deleted: {first.get('Message')}")
+                deleted += len(found)
+        except s3.exceptions.NoSuchBucket:
+            continue
+    return deleted
+
+
+def delete(stack: Stack) -> None:
+    """Empty the stack's buckets and delete the stack; return when it is gone.
+
+    Raises:
+        botocore.exceptions.WaiterError: CloudFormation could not delete it.
+    """
+    empty_buckets(stack)
+    cloudformation = boto3.client("cloudformation")
+    cloudformation.delete_stack(StackName=stack.name)
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName=stack.name, WaiterConfig={"Delay": 2, "MaxAttempts": 300}
+    )

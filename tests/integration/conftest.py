@@ -1,0 +1,69 @@
+"""Integration tests run against the local cloud: this template, built and deployed for real, once per test session."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Backbeat
+
+from manage import localcloud, sample
+from manage.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a local cloud of the tests' own."""
+    before = dict(os.environ)
+    localcloud.HOME = tmp_path_factory.mktemp("local-cloud")
+    try:
+        url = localcloud.start(localcloud.free_port())
+        localcloud.use(url)
+        localcloud.deploy(lambda line: None)
+        yield url
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        localcloud.stop()
+
+
+@pytest.fixture
+def cloud(local_cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """The deployed stack, with this process pointed at it and its models bound to it."""
+    before = dict(os.environ)
+    stack = localcloud.stack()
+    stack.bind()
+    yield stack
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def backbeat(cloud: Stack) -> Backbeat:
+    """Run the `backbeat` command, as a user would; return its JSON, or what it said where it failed."""
+
+    def run(*arguments: str, fails: bool = False) -> Any:
+        done = subprocess.run(
+            [Path(sys.executable).parent / "backbeat", *arguments],
+            env={**os.environ, "BACKBEAT_HOME": str(localcloud.HOME), "BACKBEAT_STACK": "", "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == (1 if fails else 0), done.stdout + done.stderr
+        if fails:
+            return done.stderr
+        return json.loads(done.stdout) if "--json" in arguments else done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def photo() -> bytes:
+    """A 12-megapixel photo with an orientation and a place in its metadata."""
+    return sample.photo()
