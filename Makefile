@@ -8,7 +8,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock clean
+.PHONY: help setup run test invoke invoke-all check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ run: setup ## Start the local cloud, turn a photo into renditions, stay up (ONCE
 
 test: setup ## Run every test
 	@$(BIN)/pytest
+
+invoke: setup ## Run a function in Lambda's own image on the running local cloud (FUNCTION=, EVENT=); needs Docker
+	@$(BIN)/backbeat invoke $(FUNCTION) $(EVENT)
+
+invoke-all: setup ## The same for every event of every function
+	@$(BIN)/backbeat invoke
 
 check: setup ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from backbeat import ledger
 from backbeat.models import Post, RunRecord
 from backbeat.tasks import PRIORITIES, TASKS, sortable
 from backbeat.uploads import upload_key
-from manage import localcloud, sample
+from manage import invoke, localcloud, sample
 from manage.localcloud import LocalCloudError
 from manage.stack import Stack, StackNotFound, delete
 from manage.terminal import AsJson, ago, console, errors, fail, outcome, print_json, size, the_stack
@@ -224,6 +224,9 @@ def runs(
         took = "" if run.duration_ms is None else f"{run.duration_ms:.0f}"
         table.add_row(when, run.task, outcome(run.outcome), f"{run.attempts:.0f}", took, escape(result))
     console.print(table if found else "Nothing has run in the last two days.")
+
+
+app.command("invoke")(invoke.invoke)
 
 
 def _recent(task: str, limit: int) -> list[RunRecord]:

@@ -189,16 +189,44 @@ def deploy(say: Say) -> bool:
             return False
         if stack["StackStatus"] in ("ROLLBACK_COMPLETE", "CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_FAILED"):
             cloudformation.delete_stack(StackName=STACK)
-    overrides = {
+    build(say)
+    _sam(["deploy", "--config-env", "local", "--tags", f"{DEPLOYED_FROM}={source}", *parameters()], say)
+    return True
+
+
+def build(say: Say) -> None:
+    """Build the template as it stands, for this machine.
+
+    Raises:
+        LocalCloudError: `sam` failed; the text holds what it said.
+    """
+    _sam(["build", "--config-env", "local", *parameters()], say)
+
+
+def architecture() -> str:
+    """This machine's architecture, as Lambda calls it."""
+    return "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+
+
+def parameters() -> list[str]:
+    """The template's parameters on the local cloud, as options of `sam`."""
+    values = {
         "Stage": "local",
         "Capacity": "minimal",
         "PythonRuntime": f"python{sys.version_info.major}.{sys.version_info.minor}",
-        "Architecture": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
+        "Architecture": architecture(),
     }
-    parameters = ["--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items())]
-    _sam(["build", "--config-env", "local", *parameters], say)
-    _sam(["deploy", "--config-env", "local", "--tags", f"{DEPLOYED_FROM}={source}", *parameters], say)
-    return True
+    return ["--parameter-overrides", *(f"{name}={value}" for name, value in values.items())]
+
+
+def sam_environment() -> dict[str, str]:
+    """The environment in which `sam` runs.
+
+    `sam build` looks for the runtime's interpreter on PATH by its name: the real one goes first.
+    """
+    tools = f"{Path(sys.base_prefix, 'bin')}{os.pathsep}{Path(sys.executable).parent}"
+    path = f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0"}
 
 
 def stack() -> Stack:
@@ -237,20 +265,15 @@ def free_port() -> int:
 
 
 def _sam(arguments: list[str], say: Say) -> None:
-    """Run `sam`, passing on what it says.
-
-    `sam build` looks for the runtime's interpreter on PATH by its name: the real one goes first.
-    """
-    tools = f"{Path(sys.base_prefix, 'bin')}{os.pathsep}{Path(sys.executable).parent}"
+    """Run `sam`, passing on what it says."""
     command = [str(Path(sys.executable).parent / "sam"), *arguments]
-    path = f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"
     lines = []
     with (
         (HOME / "sam.log").open("a") as log,
         subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0"},
+            env=sam_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

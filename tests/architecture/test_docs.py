@@ -4,11 +4,17 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support import ROOT
+from support import ROOT, template
+from typer.main import get_command
 
-DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+from backbeat.tasks import TASKS
+from manage import cli
+
+DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "template.yaml"])
+"""The pages, and the template, whose alarms tell the operator what to do."""
 
 every_page = pytest.mark.parametrize("page", DOCS, ids=[str(page.relative_to(ROOT)) for page in DOCS])
 
@@ -43,6 +49,56 @@ def calls(page: Path, program: str) -> Iterator[list[str]]:
 def test_every_make_target_exists(page: Path) -> None:
     named = {word for words in calls(page, "make") for word in words if re.fullmatch(r"[a-z][a-z-]*", word)}
     assert not named or named <= make_targets(), named - make_targets()
+
+
+@cache
+def commands() -> dict[str, set[str]]:
+    """Every command of `backbeat`, `upload` or `mail settle`, with its options; "" is `backbeat` itself."""
+
+    def walk(command: Any, path: str) -> Iterator[tuple[str, set[str]]]:
+        yield path, {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+        for name, below in getattr(command, "commands", {}).items():
+            yield from walk(below, f"{path} {name}".strip())
+
+    return {path: options | {"--help"} for path, options in walk(get_command(cli.app), "")}
+
+
+def command_of(words: list[str]) -> tuple[str, list[str]]:
+    """The longest command that a call begins with, and its further words; options of `backbeat` itself come first."""
+    while words and words[0] in commands()[""]:
+        words = words[2:]  # each takes a value
+    for length in range(len(words), -1, -1):
+        if " ".join(words[:length]) in commands():
+            return " ".join(words[:length]), words[length:]
+    raise AssertionError("unreachable: the empty path is a command")
+
+
+@every_page
+def test_every_command_and_its_options_exist(page: Path) -> None:
+    wrong = []
+    for words in calls(page, "backbeat"):
+        name, rest = command_of(words)
+        group = any(other.startswith(f"{name} ".lstrip()) for other in commands() if other != name)
+        options = {word.split("=")[0] for word in rest if word.startswith("--")}
+        if options - commands()[name] or (group and rest and not rest[0].startswith("-")):
+            wrong.append(" ".join(words))
+    assert wrong == []
+
+
+def test_every_command_is_documented() -> None:
+    documented = {command_of(words)[0] for page in DOCS for words in calls(page, "backbeat")}
+    groups = {name for name in commands() if any(other.startswith(f"{name} ") for other in commands())}
+    assert set(commands()) - documented - groups - {""} == set()
+
+
+def test_every_parameter_is_documented() -> None:
+    text = "".join(page.read_text("utf-8") for page in DOCS if page.suffix == ".md")
+    assert [name for name in template()["Parameters"] if f"`{name}`" not in text] == []
+
+
+def test_every_task_is_documented() -> None:
+    text = "".join(page.read_text("utf-8") for page in DOCS if page.suffix == ".md")
+    assert [name for name in TASKS if name not in text] == []
 
 
 @every_page

@@ -1,0 +1,313 @@
+"""One function, run by the real `sam local invoke`, in Lambda's own image, against the local cloud's data.
+
+Two things stand in the way. SAM resolves `!Ref` to logical ids: so the container is given the deployed function's own
+environment. And a container cannot reach this machine's loopback, where the local cloud listens: so a forwarder listens
+where containers see this machine, for as long as the call lasts.
+"""
+
+import asyncio
+import errno
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import boto3
+import typer
+from botocore.exceptions import ClientError
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Column, Table
+
+from backbeat import messages
+from backbeat.ledger import Outcome
+from backbeat.messages import InvalidMessage
+from backbeat.models import Post
+from backbeat.uploads import post_of
+from manage import localcloud, sample
+from manage.localcloud import ROOT, LocalCloudError, Say
+from manage.stack import Stack
+from manage.terminal import AsJson, console, errors, fail, outcome, print_json, the_stack
+
+BUILT = ROOT / ".aws-sam/build"
+ENDINGS = {*Outcome, "split", "waiting"}
+"""How the runtime's log says that a record ended."""
+
+
+def invoke(
+    context: typer.Context,
+    function: Annotated[str | None, typer.Argument(help="The function, by its folder.", show_default="all")] = None,
+    event: Annotated[
+        Path | None, typer.Argument(help="A JSON file, as in events/.", show_default="all of the function's")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a function on an event in Lambda's own image, by `sam local invoke`, on the local cloud's data.
+
+    It needs a container engine, such as Docker, and the local cloud running. Exits with 1 where a call raised.
+    """
+    if context.find_root().params.get("stack"):
+        fail("It runs on the local cloud's data; `sam remote invoke` calls a function on AWS.")
+    stack = the_stack(context)
+    events = [event] if event else sorted((ROOT / "events").glob(f"{function or '*'}/*.json"))
+    if not events:
+        fail(f"events/{function}/ holds no event.")
+    sample.seed(datetime.now(UTC))
+    table = Table("function", "event", "outcome", Column("result", overflow="fold"), box=SIMPLE_HEAD)
+    answers, failed = [], 0
+    with errors.status("Building") as status:
+        host = ready(lambda line: status.update(f"Building [dim]{escape(line[:90])}[/]"))
+        for path in events:
+            name = function or path.parent.name
+            status.update(f"Invoking {name} on {path.name}")
+            answer = call(stack, host, name, path)
+            failed += answer.failed
+            answers.append({"function": name, "event": str(path), "payload": answer.payload, "records": answer.records})
+            if answer.failed:
+                errors.print(answer.log, markup=False)
+            if event:
+                errors.print(f"[dim]{escape(shlex.join(answer.command))}[/]", soft_wrap=True)
+            for ended, result in answer.shown():
+                table.add_row(name, path.stem, outcome(ended), escape(result))
+    if as_json:
+        print_json(answers)
+    else:
+        console.print(table)
+    if failed:
+        fail(f"{failed} of {len(events)} calls raised, or gave no answer.")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one call.
+
+    Attributes:
+        command: The call of `sam`.
+        payload: What the function returned, or its error; None where it gave no answer.
+        records: The runtime's log line of each record: how it ended, and its result or error.
+        log: All that the function and SAM wrote.
+    """
+
+    command: list[str]
+    payload: Any
+    records: list[dict[str, Any]]
+    log: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the function raised, or gave no answer. SAM exits with 0 even then."""
+        return self.payload is None or (isinstance(self.payload, dict) and "errorType" in self.payload)
+
+    def shown(self) -> list[tuple[str, str]]:
+        """How each record ended and what came of it, for people; the whole answer where no record says so."""
+        if self.failed or not self.records:
+            return [("failed" if self.failed else "answered", json.dumps(self.payload, ensure_ascii=False))]
+        return [(record["message"], _said(record)) for record in self.records]
+
+
+def _said(record: dict[str, Any]) -> str:
+    result = record.get("result")
+    if isinstance(result, dict):
+        return ", ".join(f"{name} {value}" for name, value in result.items())
+    return str(record.get("error") or record.get("why") or result or "")
+
+
+def ready(say: Say) -> str:
+    """Build the functions as they stand now; return the address under which containers see this machine.
+
+    Args:
+        say: Told what is being done, line by line.
+
+    Raises:
+        LocalCloudError: There is no container engine, it cannot get Lambda's image, or the build failed.
+    """
+    host = _this_machine()
+    localcloud.build(say)
+    return host
+
+
+def call(stack: Stack, host: str, function: str, event: Path) -> Answer:
+    """Run one function, as built, on one event.
+
+    Args:
+        stack: The stack on the local cloud, with this process pointed at it.
+        host: What `ready` returned.
+        function: The function's name, which is its folder's.
+        event: A JSON file that holds what Lambda would hand to the function.
+
+    Raises:
+        LocalCloudError: There is no such function or event, or the function is not deployed.
+    """
+    if not (ROOT / "functions" / function / f"{function}.py").is_file():
+        known = ", ".join(sorted(folder.name for folder in (ROOT / "functions").glob("*/")))
+        raise LocalCloudError(f"There is no function {function!r}. Functions: {known}.")
+    _prepare(_read(event))
+    return asyncio.run(_call(stack, host, function, event))
+
+
+async def _call(stack: Stack, host: str, function: str, event: Path) -> Answer:
+    """Run `sam local invoke`, with a forwarder beside it."""
+    port = int(localcloud.endpoint().rsplit(":", 1)[1])
+    try:
+        server = await asyncio.start_server(lambda *streams: _forward(port, *streams), host, 0)
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        # The engine is in a virtual machine and hands on to this machine's loopback by itself, as Docker Desktop does.
+        return await _sam(stack, function, event, f"http://{host}:{port}")
+    async with server:
+        return await _sam(stack, function, event, f"http://{host}:{server.sockets[0].getsockname()[1]}")
+
+
+async def _sam(stack: Stack, function: str, event: Path, endpoint: str) -> Answer:
+    command = _command(stack, function, event, endpoint)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT,
+        env=localcloud.sam_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    output, log = (text.decode(errors="replace") for text in await process.communicate())
+    return Answer(command, _last_json(output), list(_records(log)), log)
+
+
+def _command(stack: Stack, function: str, event: Path, endpoint: str) -> list[str]:
+    """The call of `sam`, with the files it needs written.
+
+    A container gets only variables that the template declares, and the endpoint is no business of the template: a
+    copy of the built one declares it.
+    """
+    logical_id = f"{function.title().replace('_', '')}Function"
+    try:
+        deployed = boto3.client("lambda").get_function_configuration(FunctionName=f"{stack.name}-{function}")
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        raise LocalCloudError(f"{function} is not deployed to the local cloud: `backbeat up` deploys it.") from error
+    from samtranslator.yaml_helper import yaml_parse  # comes with sam, which operating a stack does not need
+
+    template = yaml_parse((BUILT / "template.yaml").read_text())
+    template["Globals"]["Function"]["Environment"]["Variables"]["AWS_ENDPOINT_URL"] = endpoint
+    copy, variables = BUILT / "invoke.json", localcloud.HOME / "invoke.env.json"
+    copy.write_text(json.dumps(template, default=str))
+    own = {**deployed["Environment"]["Variables"], "AWS_ENDPOINT_URL": endpoint}
+    variables.write_text(json.dumps({logical_id: own}, indent=2))
+    command = [str(Path(sys.executable).with_name("sam")), "local", "invoke", logical_id]
+    command += ["--template", str(copy), "--event", str(event.resolve()), "--env-vars", str(variables)]
+    return [*command, "--skip-pull-image", *localcloud.parameters()]
+
+
+async def _forward(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hand one connection on to the local cloud."""
+    there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+    await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+def _this_machine() -> str:
+    """The address under which containers see this machine, as the engine says itself.
+
+    Raises:
+        LocalCloudError: No container engine answers, or it cannot get Lambda's image.
+    """
+    machine = "arm64" if localcloud.architecture() == "arm64" else "x86_64"
+    image = f"public.ecr.aws/lambda/python:{sys.version_info.major}.{sys.version_info.minor}-{machine}"
+    name = "this-machine"
+    run = ["docker", "run", "--rm", "--add-host", f"{name}:host-gateway", "--entrypoint", "cat", image, "/etc/hosts"]
+    try:
+        done = subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise LocalCloudError(
+            "`sam local invoke` needs a container engine, and there is no `docker` on PATH. Nothing else needs one."
+        ) from error
+    if done.returncode:
+        raise LocalCloudError(f"The container engine cannot run {image}:\n{done.stderr.strip()}")
+    (address,) = (line.split()[0] for line in done.stdout.splitlines() if line.split()[1:] == [name])
+    return address
+
+
+def _read(event: Path) -> Any:
+    try:
+        return json.loads(event.read_text())
+    except FileNotFoundError:
+        raise LocalCloudError(f"There is no event {event}: events/<function>/ holds those of each function.") from None
+    except ValueError as error:
+        raise LocalCloudError(f"{event} is not JSON: {error}") from error
+
+
+def _prepare(event: Any) -> None:
+    """Make true what an event about an upload takes for granted: the upload exists, and has not been processed."""
+    for record in event.get("Records", []) if isinstance(event, dict) else []:
+        for body in messages.split(record.get("body", "")):
+            try:
+                message = messages.parse(body, "process_media_upload", "", datetime.now(UTC))
+                if message is not None and {"bucket", "key"} <= set(message.kwargs):
+                    _upload(message.kwargs["bucket"], message.kwargs["key"], post_of(message.kwargs["key"]))
+            except (InvalidMessage, ValueError):
+                continue  # that is what the event is about
+
+
+def _upload(bucket: str, key: str, post_id: str) -> None:
+    try:
+        post = Post.get(post_id, consistent_read=True)
+    except Post.DoesNotExist:
+        post = Post(post_id, author_id="operator", text=key, created_at=datetime.now(UTC), visibility="hidden")
+        post.save()
+    s3 = boto3.client("s3")
+    try:
+        content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except s3.exceptions.NoSuchKey:
+        content = sample.photo()
+        s3.put_object(Bucket=bucket, Key=key, Body=content)
+        for _ in range(240):  # the deployed function hears of it too, and comes first
+            if _content_hash(content) in _made(post):
+                break
+            time.sleep(0.25)
+    if _content_hash(content) in _made(post):
+        post.update(actions=[Post.media[_content_hash(content)].remove()])
+
+
+def _content_hash(content: bytes) -> str:
+    """The key of an upload in its post's media."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _made(post: Post) -> dict[str, Any]:
+    """What has been made of a post's uploads."""
+    post.refresh(consistent_read=True)
+    return dict(post.media.as_dict()) if post.media else {}  # type: ignore[no-untyped-call]
+
+
+def _last_json(output: str) -> Any:
+    lines = output.strip().splitlines()
+    try:
+        return json.loads(lines[-1])
+    except (IndexError, ValueError):
+        return None
+
+
+def _records(log: str) -> Iterator[dict[str, Any]]:
+    for line in log.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("message") in ENDINGS and "service" in entry:
+            yield entry
