@@ -1,15 +1,21 @@
 """What several tests share: the template as data, and a small event source mapping over moto's queues."""
 
+import base64
+import email
+import email.policy
+import io
 import itertools
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.awsrequest import AWSResponse
 from cfnlint.decode import cfn_yaml
 
 Backbeat = Callable[..., Any]
@@ -48,7 +54,13 @@ def resolve(value: Any) -> Any:
             case "Ref":
                 return _ref(argument)
             case "Fn::Sub":
-                return re.sub(r"\$\{([\w:]+)(\.Arn)?\}", lambda m: str(_ref(m[1])), argument)
+                text, own = argument if isinstance(argument, list) else (argument, {})
+                known = {name: resolve(value) for name, value in own.items()}
+                return re.sub(r"\$\{([\w:]+)(\.Arn)?\}", lambda m: str(known.get(m[1]) or _ref(m[1])), text)
+            case "Fn::Select":
+                return resolve(argument[1])[int(argument[0])]
+            case "Fn::Split":
+                return str(resolve(argument[1])).split(argument[0])
             case "Fn::GetAtt":
                 return argument[0] if isinstance(argument, list) else argument.split(".")[0]
             case "Fn::FindInMap":
@@ -86,7 +98,7 @@ def logical_ids(value: Any) -> set[str]:
             case "Fn::GetAtt":
                 found.add(argument[0] if isinstance(argument, list) else argument.split(".")[0])
             case "Fn::Sub":
-                found.update(re.findall(r"\$\{(\w+)[}.]", argument))
+                found.update(re.findall(r"\$\{(\w+)[}.]", argument if isinstance(argument, str) else argument[0]))
             case _:
                 found.update(logical_ids(argument))
     return found & set(template()["Resources"])
@@ -180,3 +192,71 @@ class Queue:
         """How many messages are visible, and how many are hidden."""
         got = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["All"])["Attributes"]
         return int(got["ApproximateNumberOfMessages"]), int(got["ApproximateNumberOfMessagesNotVisible"])
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it catches this."""
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One mail as it went over the wire to SES."""
+
+    request: dict[str, Any]
+    message: EmailMessage
+
+    @property
+    def to(self) -> str:
+        (address,) = self.request["Destination"]["ToAddresses"]
+        return address
+
+    def part(self, kind: str) -> str:
+        part = self.message.get_body((kind,))
+        assert part is not None
+        return part.get_content()
+
+
+class Outbox:
+    """What an SES client sends, seen at the socket; `answer` replaces moto's answer."""
+
+    def __init__(self, client: Any) -> None:
+        self.mails: list[Mail] = []
+        self.answer: Callable[[Any], Any] = lambda request: None
+        client.meta.events.register_first("before-send.sesv2.SendEmail", self._send)
+
+    def _send(self, request: Any, **_: Any) -> Any:
+        body = json.loads(request.body)
+        raw = base64.b64decode(body["Content"]["Raw"]["Data"])
+        message = email.message_from_bytes(raw, policy=email.policy.default)
+        assert isinstance(message, EmailMessage)
+        self.mails.append(Mail(body, message))
+        return self.answer(request)
+
+    def addresses(self) -> list[str]:
+        return [mail.to for mail in self.mails]
+
+
+def answers(status: int, code: str = "", text: str = "") -> Callable[[Any], Any]:
+    """SES answering with an error."""
+
+    def answer(request: Any) -> AWSResponse:
+        raw = io.BytesIO(json.dumps({"message": text}).encode())
+        return AWSResponse(request.url, status, {"x-amzn-ErrorType": code}, _Raw(raw.getvalue()))
+
+    return answer
+
+
+class _Raw(io.BytesIO):
+    """A response's body as urllib3 hands it over."""
+
+    def stream(self, *_: Any, **__: Any) -> Any:
+        yield self.read()
+
+
+def fails(error: BaseException) -> Callable[[Any], Any]:
+    """The connection failing on the way to SES or back."""
+
+    def answer(request: Any) -> Any:
+        raise error
+
+    return answer

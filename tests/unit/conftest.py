@@ -8,9 +8,9 @@ import boto3
 import botocore.session
 import pytest
 from moto import mock_aws
-from support import STACK, Queue, function_environment, resolve, resources
+from support import STACK, Outbox, Queue, function_environment, resolve, resources
 
-from backbeat import models, tasks
+from backbeat import mail, models, runtime, tasks
 
 # Each session reads the descriptions of its services anew, which takes longer than a test; these share one reader.
 botocore.session.create_loader = cache(botocore.session.create_loader)
@@ -25,6 +25,13 @@ def _no_network(socket_disabled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("BACKBEAT_STACK", STACK)
+
+
+@pytest.fixture(autouse=True)
+def _one_task_in_a_process() -> None:
+    """Metrics without the dimensions of the test before: a function's process runs one task only."""
+    runtime.metrics.default_dimensions.clear()
+    runtime.metrics.clear_metrics()
 
 
 @pytest.fixture
@@ -48,6 +55,8 @@ def aws(_no_network: None) -> Iterator[None]:
                 s3.put_bucket_versioning(Bucket=bucket_name, VersioningConfiguration={"Status": "Enabled"})
         for group in resources("AWS::Scheduler::ScheduleGroup").values():
             boto3.client("scheduler").create_schedule_group(Name=resolve(group["Properties"]["Name"]))
+        for name in resources("AWS::SecretsManager::Secret"):
+            boto3.client("secretsmanager").create_secret(Name=name, SecretString=f"the value of {name}")
         models.bind({variable: function_environment_of(variable) for variable in models.TABLES})
         tasks.sqs.cache_clear()
         tasks.scheduler.cache_clear()
@@ -58,6 +67,17 @@ def aws(_no_network: None) -> Iterator[None]:
 def function_environment_of(variable: str) -> str:
     """The value that the template gives every function for a variable."""
     return function_environment("ProcessMediaUploadFunction")[variable]
+
+
+@pytest.fixture
+def outbox(aws: None, monkeypatch: pytest.MonkeyPatch) -> Outbox:
+    """What is handed to SES, with the environment of a function that sends."""
+    for name, value in function_environment("SendWelcomeEmailFunction").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("UNSUBSCRIBE_URL", "https://abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws/")
+    mail.ses.cache_clear()
+    boto3.client("sesv2").create_email_identity(EmailIdentity=os.environ["SENDER"])
+    return Outbox(mail.ses())
 
 
 @pytest.fixture

@@ -29,13 +29,14 @@ from pynamodb.attributes import (
     NumberSetAttribute,
     TTLAttribute,
     UnicodeAttribute,
+    UnicodeSetAttribute,
     UTCDateTimeAttribute,
 )
 from pynamodb.connection import Connection
 from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
-from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
@@ -178,7 +179,9 @@ class User(Model):
 
     Attributes:
         locale: The language they are written to in, as a BCP 47 tag.
-        email_status: Whether they may be written to: `ok`, `bounced` or `complained`.
+        email_status: Whether they may be written to: `ok`, `bounced` or `complained`. An application that changes the
+            address sets it back to `ok`, and removes `soft_bounces`.
+        soft_bounces: The deliveries to them that came back for a passing reason since one last arrived.
         digest: Whether they want the weekly digest.
         deleted_at: When they left; nothing is done for them since.
         day: `day_key` of when they joined.
@@ -200,6 +203,7 @@ class User(Model):
     email = UnicodeAttribute()
     locale = UnicodeAttribute(default="en")
     email_status = UnicodeAttribute(default="ok")
+    soft_bounces = UnicodeSetAttribute(null=True)
     digest = BooleanAttribute(default=True)
     created_at = UTCDateTimeAttribute()
     day = UnicodeAttribute(null=True)
@@ -897,6 +901,55 @@ class Report(Model):
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+class DeliveriesByShelf(GlobalSecondaryIndex["Delivery"]):
+    """Deliveries by where they are listed, oldest first."""
+
+    class Meta:
+        index_name = "by_shelf"
+        projection = AllProjection()
+
+    shelf = UnicodeAttribute(hash_key=True)
+    claimed_at = UTCDateTimeAttribute(range_key=True)
+
+
+class Delivery(Model):
+    """One email that is to be sent once; see `backbeat.deliveries`.
+
+    Attributes:
+        delivery_id: What makes it one email: `welcome:<user>`, `content_digest:<ISO week>:<user>`.
+        email: Which email it is, a folder of `backbeat/emails`.
+        state: `sending`, `sent`, `refused` or `unknown`.
+        attempt: How often it has been claimed.
+        claimed_at: When it was claimed last, on the wall clock.
+        lease_until: In `sending`: when a sender that has not answered is taken to be gone.
+        logical_time: The logical time of the run that claimed it.
+        message_id: SES's id of the mail.
+        reason: Why it was refused, or is unknown.
+        feedback: What SES told of it last: `delivered`, `soft bounce`, `bounced`, `complained` or `rejected`.
+        shelf: Where it is listed: `open#<shard>` until it is known what became of it, then `day_key` of its claim.
+        expires: When the row goes; a welcome's never does.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("DELIVERIES_TABLE", "")
+
+    delivery_id = UnicodeAttribute(hash_key=True)
+    email = UnicodeAttribute()
+    user_id = UnicodeAttribute()
+    state = UnicodeAttribute()
+    attempt = NumberAttribute(default=0)
+    claimed_at = UTCDateTimeAttribute()
+    lease_until = UTCDateTimeAttribute(null=True)
+    logical_time = UTCDateTimeAttribute()
+    run_id = UnicodeAttribute()
+    message_id = UnicodeAttribute(null=True)
+    reason = UnicodeAttribute(null=True)
+    feedback = UnicodeAttribute(null=True)
+    shelf = UnicodeAttribute()
+    expires = TTLAttribute(null=True)
+    by_shelf = DeliveriesByShelf()
+
+
 class RunRecord(Model):
     """One run in the ledger; see `backbeat.ledger`."""
 
@@ -1002,6 +1055,7 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
     "TALLIES_TABLE": (HashtagTally,),
     "TRENDING_TABLE": (TrendingHashtag,),
     "REPORTS_TABLE": (Report,),
+    "DELIVERIES_TABLE": (Delivery,),
     "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark),
 }
 """Each table's environment variable and the models that live in it."""

@@ -349,3 +349,12 @@ def process_media_upload(
         version_id: The version that was uploaded; the newest where it is not given.
         sequencer: S3's order of the events of one key.
     """
+
+
+@task("emails")
+def send_welcome_email(user_id: str) -> None:
+    """Welcome a new member by email, once.
+
+    Args:
+        user_id: The member.
+    """

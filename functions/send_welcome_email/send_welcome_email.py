@@ -1,0 +1,41 @@
+"""send_welcome_email: one welcome for each new member, whatever is repeated or crashes.
+
+Its delivery row, `welcome:<user>`, is kept for ever: so a second welcome is not sent years later either.
+"""
+
+from dataclasses import dataclass
+
+from backbeat import mail
+from backbeat.deliveries import AlreadySent
+from backbeat.models import User
+from backbeat.runtime import Rejected, Run, Skipped
+from backbeat.tasks import send_welcome_email
+
+
+@dataclass(frozen=True, slots=True)
+class WelcomeSent:
+    """The result of a run.
+
+    Attributes:
+        message_id: SES's id of the mail.
+    """
+
+    message_id: str
+
+
+@send_welcome_email.implementation
+def handle(user_id: str, run: Run) -> WelcomeSent | Skipped:
+    """Send one welcome; see the declaration for the arguments."""
+    try:
+        user = User.get(user_id, consistent_read=True)
+    except User.DoesNotExist as error:
+        raise Rejected("unknown_user", f"there is no user {user_id!r}") from error
+    if why := mail.not_written_to(user):
+        return Skipped(why)
+    try:
+        return WelcomeSent(mail.send_once(f"welcome:{user_id}", "welcome", user, run))
+    except AlreadySent as already:
+        return Skipped(str(already))
+
+
+lambda_handler = handle.lambda_handler

@@ -1,0 +1,279 @@
+"""Emails: rendered from the files in `emails`, put together, and handed to SES once.
+
+Each email is a folder there, with a folder for each language that holds `subject.txt`, `body.txt` and `body.html`.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import EmailPolicy
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from backbeat import deliveries, unsubscribing
+from backbeat.deliveries import AlreadySent, State, Unknown
+from backbeat.models import User
+from backbeat.runtime import Rejected, Run
+
+if TYPE_CHECKING:
+    from mypy_boto3_sesv2 import SESV2Client
+
+TEMPLATES = Path(__file__).parent / "emails"
+EMAILS = ("welcome", "content_digest")
+LOCALES = ("en", "fr")
+LONGEST_NAME = 60
+"""Characters of a member's name that an email shows."""
+ABOUT_THE_MAIL = ("MessageRejected", "BadRequestException")
+"""SES's refusals that are about this one mail; any other is about the account, and passes."""
+
+logger = Logger(child=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Who writes: the template's parameters, as a function finds them in its environment.
+
+    Attributes:
+        name: The network's name, which is also the sender's.
+        sender: The address that mails come from, verified with SES.
+        reply_to: The address that answers go to, or nothing for the sender's.
+        base_url: Where the network is on the web, without a slash at the end.
+        unsubscribe_url: Where the function `unsubscribe` answers.
+        configuration_set: SES's configuration set, which publishes events.
+    """
+
+    name: str
+    sender: str
+    reply_to: str
+    base_url: str
+    unsubscribe_url: str
+    configuration_set: str
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Site":
+        """The site that a function's environment variables describe."""
+        return cls(
+            name=environment["SENDER_NAME"],
+            sender=environment["SENDER"],
+            reply_to=environment.get("REPLY_TO", ""),
+            base_url=environment["BASE_URL"].rstrip("/"),
+            unsubscribe_url=environment["UNSUBSCRIBE_URL"],
+            configuration_set=environment["CONFIGURATION_SET"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One email's words.
+
+    Attributes:
+        subject: One line.
+        text: The body for mail clients that show no HTML.
+        html: The body for the others.
+    """
+
+    subject: str
+    text: str
+    html: str
+
+
+class SendingRefused(Rejected):
+    """SES refused this mail; it may be sent again once what it objects to is put right."""
+
+
+def one_line(text: str) -> str:
+    """A text that a header or a greeting can hold: one line, without control characters or marks that turn it round."""
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())
+
+
+def not_written_to(user: User) -> str | None:
+    """Why a user gets no email at all, or None where nothing is in the way."""
+    if user.deleted_at:
+        return f"user {user.user_id} has left"
+    if user.email_status != "ok":
+        return f"user {user.user_id} is not written to: email_status is {user.email_status!r}"
+    return None
+
+
+def locale_of(user: User) -> str:
+    """The language to write to a user in: their locale's, where there is an email in it, else English."""
+    language = re.split("[-_]", user.locale or "")[0].lower()
+    return language if language in LOCALES else LOCALES[0]
+
+
+def render(email: str, locale: str, site: Site, user: User, unsubscribe_url: str, **context: Any) -> Rendered:
+    """Render one email for one user, without sending it.
+
+    Args:
+        email: Which email, one of `EMAILS`.
+        locale: The language, one of `LOCALES`.
+        site: Who writes.
+        user: Whom it goes to.
+        unsubscribe_url: The link that ends the digest for this user.
+        **context: What else the email's files show.
+    """
+    values = {
+        "site": site,
+        "name": one_line(user.name)[:LONGEST_NAME],
+        "unsubscribe_url": unsubscribe_url,
+        "locale": locale,
+        **context,
+    }
+
+    def rendered(file: str) -> str:
+        return _templates().get_template(f"{email}/{locale}/{file}").render(values)
+
+    values["subject"] = one_line(rendered("subject.txt"))
+    return Rendered(values["subject"], rendered("body.txt"), rendered("body.html"))
+
+
+def compose(site: Site, user: User, rendered: Rendered, unsubscribe_url: str) -> EmailMessage:
+    """Put a rendered email together for one user, with the headers for one-click unsubscribing (RFC 8058).
+
+    Raises:
+        Rejected: The user's address is none that SES could send to.
+    """
+    message = EmailMessage(policy=_POLICY)
+    try:
+        message["To"] = Address(addr_spec=_ascii(user.email))
+    except ValueError as error:
+        raise Rejected(
+            "invalid_address", f"user {user.user_id}: the address {user.email!r} is invalid: {error}"
+        ) from error
+    message["From"] = Address(one_line(site.name), addr_spec=site.sender)
+    if site.reply_to:
+        message["Reply-To"] = Address(addr_spec=site.reply_to)
+    message["Subject"] = rendered.subject.replace("=?", "= ?")  # or a name could bring an encoded line break
+    message["List-Unsubscribe"] = f"<{unsubscribe_url}>"
+    message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    message.set_content(rendered.text, cte="quoted-printable")
+    message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+    return message
+
+
+def send_once(
+    delivery_id: str, email: str, user: User, run: Run, *, kept: timedelta | None = None, **context: Any
+) -> str:
+    """Send one email to one user, if nobody has; return SES's id of it.
+
+    Args:
+        delivery_id: What makes it one email.
+        email: Which email, one of `EMAILS`.
+        user: Whom it goes to.
+        run: The run that sends it.
+        kept: How long it is remembered that it was sent; for ever where it is None.
+        **context: What else the email's files show.
+
+    Raises:
+        AlreadySent: It has been sent.
+        InHand: Another sender is at work on it.
+        Unknown: It may have been sent.
+        SendingRefused: SES refuses this mail.
+        ClientError, BotoCoreError: SES refuses any mail just now, or is not to be reached; it may be sent again.
+    """
+    site = Site.of(os.environ)
+    link = unsubscribing.link(site.unsubscribe_url, user.user_id, run.now)
+    # Whatever can fail by itself comes before the claim.
+    tag = deliveries.tag(delivery_id)
+    message = compose(site, user, render(email, locale_of(user), site, user, link, **context), link)
+    client = ses()
+    row = deliveries.claim(delivery_id, email=email, user_id=user.user_id, run=run, kept=kept)
+    try:
+        answer = client.send_email(
+            FromEmailAddress=str(message["From"]),
+            Destination={"ToAddresses": [message["To"].addresses[0].addr_spec]},
+            Content={"Raw": {"Data": message.as_bytes()}},
+            ConfigurationSetName=site.configuration_set,
+            EmailTags=[{"Name": "delivery", "Value": tag}],
+        )
+    except (ClientError, BotoCoreError) as error:
+        if not _refused(error):
+            deliveries.settle_unknown(row, f"SES gave no clear answer: {type(error).__name__}: {error}")
+            if row.state == State.SENT:  # SES's own event was faster
+                raise AlreadySent(row) from error
+            raise Unknown(row) from error
+        deliveries.settle_refused(row, str(error))
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] in ABOUT_THE_MAIL:
+            raise SendingRefused("refused", f"{delivery_id}: {error}") from error
+        raise
+    message_id = answer["MessageId"]
+    logger.info("sent", extra={"delivery_id": delivery_id, "message_id": message_id})
+    deliveries.settle_sent(row, message_id)
+    return message_id
+
+
+@cache
+def ses() -> "SESV2Client":
+    """The process's SES client. It makes one attempt only: a second could be a second mail."""
+    config = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1})
+    client = boto3.client("sesv2", config=config)
+    client.meta.events.register("before-send.sesv2.SendEmail", _close_after)
+    return client
+
+
+def _close_after(request: AWSPreparedRequest, **_: Any) -> None:
+    """Use each connection for one mail: one that SES had closed meanwhile would look like a mail without an answer."""
+    request.headers["Connection"] = "close"
+
+
+def _refused(error: ClientError | BotoCoreError) -> bool:
+    """Whether an error means that SES definitely did not take the mail."""
+    if isinstance(error, ClientError):
+        return 400 <= error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
+    return isinstance(error, EndpointConnectionError | ConnectTimeoutError)
+
+
+def _ascii(address: str) -> str:
+    """An address as SES takes it: an ASCII local part, and the domain in ASCII too (IDNA).
+
+    Raises:
+        ValueError: It is no such address.
+    """
+    local, _, domain = address.strip().rpartition("@")
+    if not (_LOCAL_PART.fullmatch(local) and domain):
+        raise ValueError("it has no ASCII local part before an @")
+    return f"{local}@{domain.encode('idna').decode()}"
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+class _Policy(EmailPolicy):
+    """The rules for writing a message, except that the unsubscribe link is not folded.
+
+    The library would fold a link of over 78 characters by encoding it, and no mail client decodes it there.
+    """
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        if name.lower() == "list-unsubscribe":
+            return f"{name}: {value}\r\n".encode("ascii")
+        return super().fold_binary(name, value)
+
+
+_POLICY = _Policy(linesep="\r\n")
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, marks that turn the direction of text, and halves of characters."""
+_LOCAL_PART = re.compile(r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+"""A dot-atom (RFC 5322, section 3.2.3)."""

@@ -1,0 +1,317 @@
+"""One welcome per user: whatever is repeated, refused, or cut off between any two steps."""
+
+import contextlib
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+from support import ROOT, STACK, Context, Killed, Outbox, Queue, answers, fails
+
+from backbeat import deliveries, ledger
+from backbeat.models import Delivery, User
+from backbeat.tasks import send_welcome_email
+from send_welcome_email import handle
+
+WHEN = datetime(2026, 11, 1, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def queue(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    monkeypatch.setattr("random.uniform", lambda low, high: 0)
+    return Queue(f"{STACK}-emails-send_welcome_email")
+
+
+def member(user_id: str = "user-1", **more: Any) -> User:
+    user = User(user_id, **{"name": "Ada", "email": f"{user_id}@example.net", "created_at": WHEN, **more})
+    user.save()
+    return user
+
+
+def welcome(user_id: str = "user-1", number: int = 1) -> dict[str, Any]:
+    kwargs = {"user_id": user_id}
+    return {"task": "send_welcome_email", "id": f"run-{number}", "kwargs": kwargs, "sent_at": WHEN.isoformat()}
+
+
+def delivery(user_id: str = "user-1") -> Delivery:
+    return Delivery.get(f"welcome:{user_id}")
+
+
+def runs() -> dict[str, tuple[str, Any]]:
+    return {
+        run.run_id: (run.outcome, run.result or run.error)
+        for run in ledger.recent("send_welcome_email", WHEN.date(), 99)
+    }
+
+
+def test_a_new_member_is_welcomed(queue: Queue, outbox: Outbox) -> None:
+    member()
+    queue.send(welcome())
+    assert queue.deliver(handle) == []
+    (mail,) = outbox.mails
+    assert mail.to == "user-1@example.net"
+    assert mail.message["Subject"] == "Welcome to Backbeat, Ada"
+    row = delivery()
+    assert (row.state, row.attempt, row.shelf) == ("sent", 1, deliveries.day_key(row.claimed_at, "welcome:user-1"))
+    assert runs() == {"run-1": ("succeeded", {"message_id": row.message_id})}
+    assert list(deliveries.unsettled(datetime.now(UTC))) == []
+
+
+def test_the_producer_and_the_events_of_lambda_agree(queue: Queue, outbox: Outbox) -> None:
+    member()
+    send_welcome_email.delay(user_id="user-1")
+    queue.deliver(handle)
+    for name in ("typical", "duplicate"):
+        event = json.loads((ROOT / f"events/send_welcome_email/{name}.json").read_text())
+        assert handle.lambda_handler(event, Context()) == {"batchItemFailures": []}
+    assert len(outbox.mails) == 1
+
+
+def test_each_record_of_a_batch_goes_its_own_way(queue: Queue, outbox: Outbox) -> None:
+    member("user-1")
+    member("user-3")
+    for number, user_id in enumerate(["user-1", "nobody", "user-3"]):
+        queue.send(welcome(user_id, number))
+    queue.send('{"task": ')
+    assert queue.deliver(handle) == []
+    assert sorted(outbox.addresses()) == ["user-1@example.net", "user-3@example.net"]
+    assert sorted(letter["reason"] for letter in queue.dead()) == ["invalid_message", "unknown_user"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"deleted_at": WHEN}, "user user-1 has left"),
+        ({"email_status": "bounced"}, "user user-1 is not written to: email_status is 'bounced'"),
+        ({"email_status": "complained"}, "user user-1 is not written to: email_status is 'complained'"),
+    ],
+)
+def test_who_has_left_or_is_suppressed_is_skipped(queue: Queue, outbox: Outbox, more: dict[str, Any], why: str) -> None:
+    member(**more)
+    queue.send(welcome())
+    queue.deliver(handle)
+    assert (outbox.mails, runs()) == ([], {"run-1": ("skipped", why)})
+
+
+def test_an_unknown_user_is_rejected(queue: Queue, outbox: Outbox) -> None:
+    queue.send(welcome("nobody"))
+    queue.deliver(handle)
+    assert runs() == {"run-1": ("rejected", "there is no user 'nobody'")}
+    assert queue.dead()[0]["reason"] == "unknown_user"
+
+
+@pytest.mark.parametrize("address", ["no address", "a@b@c\r\nBcc: x@example.net", "ü@example.net", ""])
+def test_an_address_that_is_none_is_rejected(queue: Queue, outbox: Outbox, address: str) -> None:
+    member(email=address)
+    queue.send(welcome())
+    queue.deliver(handle)
+    assert outbox.mails == []
+    assert queue.dead()[0]["reason"] == "invalid_address"
+
+
+def test_a_user_id_too_long_for_a_tag_is_rejected_before_anything_is_sent(queue: Queue, outbox: Outbox) -> None:
+    member("u" * 200, email="long@example.net")
+    queue.send(welcome("u" * 200))
+    queue.deliver(handle)
+    assert (outbox.mails, queue.dead()[0]["reason"]) == ([], "id_too_long")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answers(429, "TooManyRequestsException", "Maximum sending rate exceeded."),
+        answers(400, "SendingPausedException", "Email sending is disabled."),
+        answers(403, "AccessDeniedException", "no"),
+        fails(ConnectTimeoutError(endpoint_url="https://email.example")),
+    ],
+    ids=["throttled", "paused", "denied", "no connection"],
+)
+def test_a_refusal_that_passes_is_tried_again(queue: Queue, outbox: Outbox, answer: Any) -> None:
+    member()
+    queue.send(welcome())
+    outbox.answer = answer
+    assert len(queue.deliver(handle)) == 1
+    assert delivery().state == "refused"
+    assert len(outbox.mails) == 1, "the client tries once"
+    outbox.answer = lambda request: None
+    assert queue.deliver(handle) == []
+    assert (delivery().state, delivery().attempt, delivery().reason) == ("sent", 2, None)
+
+
+def test_a_mail_that_ses_rejects_is_a_dead_letter_that_can_be_retried(queue: Queue, outbox: Outbox) -> None:
+    member()
+    queue.send(welcome())
+    outbox.answer = answers(400, "MessageRejected", "Email address is not verified.")
+    assert queue.deliver(handle) == []
+    assert (delivery().state, "not verified" in delivery().reason) == ("refused", True)
+    (letter,) = queue.dead()
+    assert letter["reason"] == "refused"
+    outbox.answer = lambda request: None
+    queue.send(letter["body"])
+    queue.deliver(handle)
+    assert delivery().state == "sent"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answers(500, "InternalFailure", "oh"),
+        answers(503, "ServiceUnavailable", "later"),
+        fails(ReadTimeoutError(endpoint_url="https://email.example")),
+    ],
+    ids=["500", "503", "no answer"],
+)
+def test_a_mail_without_a_clear_answer_is_unknown_and_never_sent_again(
+    queue: Queue, outbox: Outbox, answer: Any
+) -> None:
+    member()
+    queue.send(welcome())
+    outbox.answer = answer
+    assert queue.deliver(handle) == []
+    outbox.answer = lambda request: None
+    queue.send(welcome(number=2))
+    queue.deliver(handle)
+    assert len(outbox.mails) == 1
+    assert [row.delivery_id for row in deliveries.unsettled(datetime.now(UTC))] == ["welcome:user-1"]
+    letters = queue.dead()
+    assert [letter["reason"] for letter in letters] == ["unknown_delivery"] * 2
+    assert "backbeat mail settle" in letters[0]["error"]
+
+
+CRASHES = {
+    "before the claim": "backbeat.deliveries.claim",
+    "before the send": "claimed",
+    "before the settling": "backbeat.deliveries.settle_sent",
+    "after the settling": "settled",
+}
+
+
+def crash_at(step: str, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process die at one step."""
+
+    def killed(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    settle = deliveries.settle_sent
+
+    def settled(*args: Any) -> None:
+        settle(*args)
+        raise Killed
+
+    match CRASHES[step]:
+        case "claimed":
+            client = "backbeat.mail.ses"
+            monkeypatch.setattr(client, lambda: type("Gone", (), {"send_email": staticmethod(killed)}))
+        case "settled":
+            monkeypatch.setattr(deliveries, "settle_sent", settled)
+        case target:
+            monkeypatch.setattr(target, killed)
+
+
+@pytest.mark.parametrize("first", CRASHES)
+def test_a_crash_between_any_two_steps_sends_nobody_two(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    member()
+    monkeypatch.setattr(deliveries, "LEASE", timedelta(seconds=-1))  # it has run out when the next one looks
+    with monkeypatch.context() as crash:
+        crash_at(first, outbox, crash)
+        queue.send(welcome())
+        with pytest.raises(Killed):
+            queue.deliver(handle)
+    for number in (1, 2):  # the message comes back, and its duplicate
+        queue.send(welcome(number=number))
+        queue.deliver(handle)
+    unknown = [row.delivery_id for row in deliveries.unsettled(datetime.now(UTC))]
+    mails = len(outbox.mails)
+    assert (mails, unknown) == {
+        "before the claim": (1, []),
+        "before the send": (0, ["welcome:user-1"]),
+        "before the settling": (1, ["welcome:user-1"]),
+        "after the settling": (1, []),
+    }[first]
+
+
+def test_however_often_it_crashes_a_missing_welcome_is_listed(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "LEASE", timedelta(seconds=-1))
+    for number, steps in enumerate(itertools.product(CRASHES, CRASHES)):
+        user = member(f"user-{number}")
+        for step in (*steps, None):
+            with monkeypatch.context() as crash, contextlib.suppress(Killed):
+                if step:
+                    crash_at(step, outbox, crash)
+                handle.lambda_handler({"Records": [record(welcome(user.user_id))]}, Context())
+        mails = outbox.addresses().count(user.email)
+        unknown = [row.delivery_id for row in deliveries.unsettled(datetime.now(UTC))]
+        assert mails <= 1, steps
+        assert delivery(user.user_id).state == ("unknown" if f"welcome:{user.user_id}" in unknown else "sent")
+        assert mails or f"welcome:{user.user_id}" in unknown, steps
+
+
+def record(body: dict[str, Any]) -> dict[str, Any]:
+    event = json.loads((ROOT / "events/send_welcome_email/typical.json").read_text())
+    arn = f"arn:aws:sqs:us-east-1:123456789012:{STACK}-emails-send_welcome_email"
+    return {**event["Records"][0], "body": json.dumps(body), "eventSourceARN": arn}
+
+
+def test_while_one_sender_is_at_work_another_waits(queue: Queue, outbox: Outbox) -> None:
+    member()
+    queue.send(welcome())
+
+    def meanwhile(request: Any) -> None:
+        outbox.answer = lambda request: None
+        assert handle.lambda_handler({"Records": [record(welcome(number=2))]}, Context())["batchItemFailures"]
+
+    outbox.answer = meanwhile
+    queue.deliver(handle)
+    assert len(outbox.mails) == 1
+    assert delivery().state == "sent"
+    assert runs()["run-2"] == ("retrying", "welcome:user-1 is being sent by another delivery of its message")
+
+
+def test_an_operator_settles_an_unknown_welcome(queue: Queue, outbox: Outbox) -> None:
+    member()
+    outbox.answer = answers(500, "InternalFailure")
+    queue.send(welcome())
+    queue.deliver(handle)
+    outbox.answer = lambda request: None
+    deliveries.settle_by_hand("welcome:user-1", sent=False)
+    queue.send(queue.dead()[0]["body"])
+    queue.deliver(handle)
+    assert (len(outbox.mails), delivery().state, delivery().attempt) == (2, "sent", 2)
+    with pytest.raises(deliveries.NotUnknown, match="welcome:user-1 is sent, not unknown"):
+        deliveries.settle_by_hand("welcome:user-1", sent=True)
+
+
+def test_settled_as_sent_it_stays_so(queue: Queue, outbox: Outbox) -> None:
+    member()
+    outbox.answer = answers(500, "InternalFailure")
+    queue.send(welcome())
+    queue.deliver(handle)
+    deliveries.settle_by_hand("welcome:user-1", sent=True)
+    queue.send(welcome(number=2))
+    queue.deliver(handle)
+    assert (len(outbox.mails), runs()["run-2"]) == (1, ("skipped", "welcome:user-1 has been sent"))
+
+
+def test_a_crashed_sender_is_listed_before_anyone_looks_again(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member()
+    with monkeypatch.context() as crash:
+        crash_at("before the send", outbox, crash)
+        queue.send(welcome())
+        with pytest.raises(Killed):
+            queue.deliver(handle)
+    now = datetime.now(UTC)
+    assert list(deliveries.unsettled(now)) == []
+    (row,) = deliveries.unsettled(now + deliveries.LEASE)
+    assert row.state == "sending"
+    with pytest.raises(deliveries.NotUnknown, match="is sending"):
+        deliveries.settle_by_hand(row.delivery_id, sent=False)
+    row.update(actions=[Delivery.lease_until.set(now - timedelta(seconds=1))])
+    assert deliveries.settle_by_hand(row.delivery_id, sent=False).state == "refused"
