@@ -2,18 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from functools import cache
 
 import boto3
-import botocore.session
 import pytest
 from moto import mock_aws
 from support import STACK, Outbox, Queue, function_environment, resolve, resources
 
 from backbeat import mail, models, runtime, tasks
-
-# Each session reads the descriptions of its services anew, which takes longer than a test; these share one reader.
-botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
 @pytest.fixture(autouse=True)
