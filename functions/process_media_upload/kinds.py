@@ -1,10 +1,9 @@
 """What a file is, told by its first bytes; its name and the type its sender claims are not asked."""
 
 import re
-from pathlib import Path
 
-PICTURES = frozenset({"JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP"})
-"""The kinds that renditions are made of, by Pillow's names for them."""
+PICTURES = frozenset({"JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "TIFF", "BMP"})
+"""The pictures that renditions are made of, by Pillow's names for them."""
 
 _BRANDS = {
     "AVIF": {b"avif", b"avis"},
@@ -36,29 +35,38 @@ _STARTS: tuple[tuple[str, bytes], ...] = (
     ("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL "),
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("icon", rb"\0\0[\x01\x02]\0"),
-    ("SVG", rb"(?s:\xef\xbb\xbf)?\s*(?:<\?xml.*?|<!--.*?-->\s*|<!DOCTYPE svg.*?)*<svg[\s>]"),
-    ("HTML", rb"(?i:(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body|script))"),
-    ("XML", rb"(?:\xef\xbb\xbf)?\s*<\?xml"),
     ("ZIP or Office", rb"PK\x03\x04"),
     ("gzip", rb"\x1f\x8b"),
     ("RAR", rb"Rar!"),
     ("Windows program", rb"MZ"),
     ("Linux program", rb"\x7fELF"),
 )
+_MARKUP = {b"<svg": "SVG", b"<html": "HTML", b"<!doctype html": "HTML", b"<script": "HTML", b"<?xml ": "XML"}
 _PATTERNS = tuple((kind, re.compile(start, re.DOTALL)) for kind, start in _STARTS)
 
 
-def kind_of(path: Path) -> str | None:
-    """The kind of a file, such as `JPEG`, `PDF` or `MP4 video`; None where its first bytes say nothing."""
-    with path.open("rb") as file:
-        start = file.read(4096)
+def kind_of(start: bytes) -> str | None:
+    """The kind of a file, such as `JPEG`, `PDF` or `MP4 video`; None where its first bytes say nothing.
+
+    Args:
+        start: At least its first 4,096 bytes, or all there are.
+    """
+    start = start[:4096]
     if start[4:8] == b"ftyp":
         size = min(max(16, int.from_bytes(start[:4])), 256)
         brands = [start[8:12], *(start[at : at + 4] for at in range(16, size, 4))]
         # The major brand first; `mif1` alone says only "a picture", so a more telling one goes before it.
         for brand in sorted(brands, key=lambda brand: brand in (b"mif1", b"msf1")):
-            for kind, known in _BRANDS.items():
-                if brand in known:
+            for kind, brands_of_kind in _BRANDS.items():
+                if brand in brands_of_kind:
                     return kind
         return "MP4 video"
-    return next((kind for kind, pattern in _PATTERNS if pattern.match(start)), None)
+    known = next((kind for kind, pattern in _PATTERNS if pattern.match(start)), None)
+    return known or _markup(start.removeprefix(b"\xef\xbb\xbf").lstrip().lower())
+
+
+def _markup(text: bytes) -> str | None:
+    """The kind of a text with tags: by the first telling one, or else as XML."""
+    tags = sorted((text.find(tag), tag) for tag in _MARKUP if tag in text) if text.startswith(b"<") else []
+    telling = [_MARKUP[tag] for _, tag in tags]
+    return next((kind for kind in telling if kind != "XML"), "XML" if telling else None)

@@ -1,13 +1,19 @@
 """process_media_upload: an uploaded picture becomes the renditions that the application serves.
 
-An upload at `posts/<post_id>/<filename>` is read in the version the event names, made into renditions
-(`renditions.py`) and written to the media bucket under its content's hash, so that the same upload twice
-changes nothing. The post says what became of it: `media`, `media_status` and `media_reason`.
+An upload at `posts/<post_id>/<filename>` is read in the version the event names, made into renditions (`renditions.py`,
+in a process of its own: `sandbox.py`) and written to the media bucket under its content's hash, so that the same upload
+twice changes nothing. The post says what became of it: `media`, `media_status` and `media_reason`. An upload that is
+deleted or replaced takes its renditions with it.
+
+Events repeat, and come out of order. `post.media_uploads` keeps, for each key, the order of the newest event that was
+handled; an older one changes nothing. All of this is one conditional write on `post.media_revision`.
 """
 
 import hashlib
+import itertools
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -18,20 +24,25 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from pynamodb.exceptions import UpdateError
-from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from backbeat.models import Post
 from backbeat.runtime import NotYet, Rejected, Run, Skipped
 from backbeat.tasks import process_media_upload
 from backbeat.uploads import post_of
-from renditions import RECIPE, Limits, Picture, Unusable, make_renditions
+from kinds import PICTURES, kind_of
+from renditions import RECIPE, Limits, Media, Unusable
+from sandbox import Sandbox
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 FOR_EVER = "public, max-age=31536000, immutable"
 """A rendition's key names its content and recipe, so what it holds never changes."""
+SECONDS_TO_END = 15
+"""What a conversion leaves of the invocation's time, to store its files and settle."""
+MOST_TRIES = 10
+"""How often a post is read anew when another upload of it has changed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,50 +62,116 @@ class MediaProcessed:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class MediaRemoved:
+    """What went with an upload that was deleted.
+
+    Attributes:
+        post_id: The post it belonged to.
+        renditions: How many renditions were deleted.
+    """
+
+    post_id: str
+    renditions: int
+
+
 @process_media_upload.implementation
 def handle(
-    bucket: str, key: str, run: Run, version_id: str | None = None, sequencer: str | None = None
-) -> MediaProcessed | Skipped:
-    """Make an upload's renditions, and say so on its post."""
+    bucket: str,
+    key: str,
+    run: Run,
+    version_id: str | None = None,
+    sequencer: str | None = None,
+    event_name: str = "ObjectCreated:Put",
+) -> MediaProcessed | MediaRemoved | Skipped:
+    """Make an upload's renditions, or remove those of a deleted one, and say so on its post."""
     try:
         post_id = post_of(key)
     except ValueError as error:
         raise Rejected("foreign_key", str(error)) from error
+    upload = Upload(bucket, key, version_id, post_id, order=(sequencer or "").ljust(32, "0"))
+    if event_name.startswith("ObjectRemoved:"):
+        return _remove(upload, run, any_version=event_name.endswith(":DeleteMarkerCreated"))
     try:
         post = Post.get(post_id, consistent_read=True)
     except Post.DoesNotExist as error:
         raise NotYet(f"there is no post {post_id!r} (yet) for the upload {key!r}") from error
 
-    with tempfile.TemporaryDirectory() as folder:
-        upload = Path(folder, "upload")
-        try:
-            if not _download(bucket, key, version_id, upload):
-                return Skipped(f"the upload {key!r} is gone")
-            with upload.open("rb") as content:
-                content_hash = hashlib.file_digest(content, "sha256").hexdigest()[:32]
-            made = post.media and post.media.as_dict().get(content_hash)  # type: ignore[no-untyped-call]
-            if made and made["recipe"] == RECIPE:
-                _set_status(post, run, "ready", None)
-                return Skipped("this upload has been processed")
-            picture = make_renditions(upload, limits())
-        except Unusable as error:
-            _set_status(post, run, "failed", str(error))
-            raise Rejected(error.code, str(error)) from error
+    seen = _uploads(post).get(key)
+    if seen and sequencer and seen["order"] >= upload.order:
+        entry = _media(post).get(seen["hash"] or "")
+        if seen["order"] > upload.order or (entry and entry["recipe"] == RECIPE):
+            _delete(post_id, seen["doomed"])  # a run that was cut off may have left them
+            return Skipped("this upload, or a newer one under its key, has been processed")
 
-    prefix = f"posts/{post_id}/{content_hash}-{RECIPE}"
-    for rendition in picture.renditions:
-        s3().put_object(
-            Bucket=os.environ["MEDIA_BUCKET"],
-            Key=f"{prefix}/{rendition.name}",
-            Body=rendition.data,
-            ContentType=rendition.content_type,
-            CacheControl=FOR_EVER,
-        )
-    entry = _entry(picture, prefix, key)
-    _add_media(post, content_hash, entry)
-    _set_status(post, run, "ready", None)
-    size = sum(len(rendition.data) for rendition in picture.renditions)
-    return MediaProcessed(post_id, content_hash, len(picture.renditions), size)
+    with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
+        try:
+            kind, content_hash, version_id = _download(upload, Path(folder, "upload"))
+            made = _media(post).get(content_hash)
+            if made and made["recipe"] == RECIPE:
+                _settle(upload, run, Change("ready", version_id=version_id, content_hash=content_hash))
+                return Skipped("this upload has been processed")
+            seconds = run.seconds_left - SECONDS_TO_END
+            media = sandbox.convert(
+                Path(folder, "upload"), kind, Path(folder), limits(), run.context.memory_limit_in_mb, seconds
+            )
+        except _Gone:
+            return Skipped(f"the upload {key!r} is gone")
+        except Unusable as error:
+            _settle(upload, run, Change("failed", reason=str(error)))
+            raise Rejected(error.code, str(error)) from error
+        entry = _entry(media, f"posts/{post_id}/{content_hash}-{RECIPE}", key)
+        for rendition in entry["renditions"]:
+            _put(rendition, Path(folder))
+
+    if not _settle(upload, run, Change("ready", version_id=version_id, content_hash=content_hash, entry=entry)):
+        _delete(post_id, [content_hash])
+        return Skipped("the upload was replaced or deleted, or its post was, while it was processed")
+    sizes = [rendition.bytes for rendition in media.renditions]
+    return MediaProcessed(post_id, content_hash, len(sizes), sum(sizes))
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What an event is about.
+
+    Attributes:
+        bucket: The uploads bucket.
+        key: The upload's key.
+        version_id: The version that was made or removed, if the event names it.
+        post_id: The post it belongs to.
+        order: The event's place among those of the same key: S3's sequencer, filled up with zeros on the right, as it
+            is to be compared (Amazon S3 User Guide, "Event message structure").
+    """
+
+    bucket: str
+    key: str
+    version_id: str | None
+    post_id: str
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an event comes to, for its post.
+
+    Attributes:
+        status: `ready`, `failed` or `removed`.
+        reason: Why it failed.
+        version_id: The version of the upload that the post now shows.
+        content_hash: Its content.
+        entry: What `post.media` is to keep of it; None where that is there already.
+    """
+
+    status: str
+    reason: str | None = None
+    version_id: str | None = None
+    content_hash: str | None = None
+    entry: dict[str, Any] | None = None
+
+
+class _Gone(Exception):
+    """The upload is not there any more."""
 
 
 @cache
@@ -105,80 +182,181 @@ def s3() -> "S3Client":
 
 def limits() -> Limits:
     """The limits that the template's parameters set."""
-    return Limits(megapixels=int(os.environ["MAX_MEGAPIXELS"]), megabytes=int(os.environ["MAX_UPLOAD_MB"]))
+    return Limits(
+        megabytes=float(os.environ["MAX_UPLOAD_MB"]),
+        megapixels=float(os.environ["MAX_MEGAPIXELS"]),
+        side=int(os.environ["MAX_SIDE"]),
+        frames=int(os.environ["MAX_FRAMES"]),
+        animation_megapixels=float(os.environ["MAX_ANIMATION_MEGAPIXELS"]),
+    )
 
 
-def _download(bucket: str, key: str, version_id: str | None, to: Path) -> bool:
-    """Fetch an upload into a file; return whether it is still there.
+def _download(upload: Upload, to: Path) -> tuple[str, str, str | None]:
+    """Fetch an upload into a file; return its kind, its content's hash and its version.
 
     Raises:
-        Unusable: It is larger than an upload may be; nothing was fetched.
+        _Gone: It is not there any more.
+        Unusable: It is of a kind that nothing is made of, or larger than it may be; it was not fetched.
     """
-    version = {"VersionId": version_id} if version_id else {}
+    version = {"VersionId": upload.version_id} if upload.version_id else {}
     try:
-        answer = s3().get_object(Bucket=bucket, Key=key, **version)  # type: ignore[arg-type]
+        answer = s3().get_object(Bucket=upload.bucket, Key=upload.key, **version)  # type: ignore[arg-type]
     except ClientError as error:
         # MethodNotAllowed: the version is a delete marker.
         if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed"):
-            return False
+            raise _Gone from error
         raise
+    content_hash = hashlib.sha256()
     with closing(answer["Body"]) as body, to.open("wb") as file:
+        start = body.read(4096)
+        kind = kind_of(start)
         limits().check_size(answer["ContentLength"])
-        for chunk in body.iter_chunks(1 << 20):
+        if kind not in PICTURES:
+            raise Unusable("foreign", f"the file is {kind or 'of an unknown kind'}, not a picture that can be shown")
+        for chunk in itertools.chain([start], body.iter_chunks(1 << 20)):
+            content_hash.update(chunk)
             file.write(chunk)
-    return True
+    return kind, content_hash.hexdigest()[:32], answer.get("VersionId")
 
 
-def _entry(picture: Picture, prefix: str, key: str) -> dict[str, Any]:
+def _put(rendition: dict[str, Any], folder: Path) -> None:
+    """Write a rendition to the media bucket."""
+    with (folder / Path(rendition["key"]).name).open("rb") as file:
+        s3().put_object(
+            Bucket=os.environ["MEDIA_BUCKET"],
+            Key=rendition["key"],
+            Body=file,
+            ContentType=rendition["content_type"],
+            CacheControl=FOR_EVER,
+        )
+
+
+def _delete(post_id: str, content_hashes: Iterable[str]) -> int:
+    """Delete a post's renditions of these contents; return how many there were."""
+    deleted = 0
+    for content_hash in content_hashes:
+        bucket, prefix = os.environ["MEDIA_BUCKET"], f"posts/{post_id}/{content_hash}-"
+        found = s3().list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+        for item in found:
+            s3().delete_object(Bucket=bucket, Key=item["Key"])
+        deleted += len(found)
+    return deleted
+
+
+def _remove(upload: Upload, run: Run, *, any_version: bool) -> MediaRemoved | Skipped:
+    """Remove the renditions of an upload that was deleted."""
+    try:
+        seen = _uploads(Post.get(upload.post_id, consistent_read=True)).get(upload.key)
+    except Post.DoesNotExist:
+        return Skipped(f"there is no post {upload.post_id!r}")
+    if seen and seen["hash"] and not any_version and seen["version_id"] != upload.version_id:
+        return Skipped("another version of the upload stands")
+    settled = _settle(upload, run, Change("removed"))
+    return MediaRemoved(upload.post_id, settled.deleted) if settled else Skipped("a newer event has been handled")
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """That a post shows what an event came to.
+
+    Attributes:
+        deleted: How many renditions that nothing shows any more were deleted.
+    """
+
+    deleted: int
+
+
+def _settle(upload: Upload, run: Run, change: Change) -> _Settled | None:
+    """Write what an event came to, unless a newer one was handled or the post is gone; then delete what is unused."""
+    for _ in range(MOST_TRIES):
+        try:
+            post = Post.get(upload.post_id, consistent_read=True)
+        except Post.DoesNotExist:
+            return None
+        uploads, media = _uploads(post), _media(post)
+        seen = uploads.get(upload.key, {"order": "", "version_id": None, "hash": None, "doomed": []})
+        if upload.order.strip("0") and upload.order < seen["order"]:
+            return None
+        if change.content_hash and not change.entry and change.content_hash not in media:
+            raise NotYet("the same picture was removed from the post meanwhile, and is to be made anew")
+
+        now = {"order": max(upload.order, seen["order"]), "version_id": change.version_id, "hash": change.content_hash}
+        if change.status == "failed":  # what was there before stays
+            now |= {"version_id": seen["version_id"], "hash": seen["hash"]}
+        if change.entry:
+            media[change.content_hash or ""] = change.entry
+        uploads[upload.key] = now
+        shown = {each["hash"] for each in uploads.values()}
+        # Kept in the row, so that a run that is cut off below is made up for when it is repeated.
+        now["doomed"] = doomed = [each for each in {seen["hash"], *seen["doomed"]} if each and each not in shown]
+        for content_hash in doomed:
+            media.pop(content_hash, None)
+
+        actions: list[Action] = [
+            Post.media.set(media),
+            Post.media_uploads.set(uploads),
+            Post.media_revision.set((post.media_revision or 0) + 1),
+        ]
+        if not post.media_as_of or post.media_as_of <= run.now:
+            actions += _status(change, post, is_empty=not media)
+            actions.append(Post.media_as_of.set(run.now))
+        unchanged = Post.media_revision == post.media_revision if post.media_revision else _NEW
+        try:
+            post.update(actions=actions, condition=Post.post_id.exists() & unchanged)
+        except UpdateError as error:
+            if error.cause_response_code != "ConditionalCheckFailedException":
+                raise
+        else:
+            return _Settled(_delete(upload.post_id, doomed))
+    raise NotYet("other uploads of the post keep changing its media")
+
+
+_NEW = Post.media_revision.does_not_exist()
+
+
+def _status(change: Change, post: Post, *, is_empty: bool) -> list[Action]:
+    """What the post says of its newest upload; nothing, once all are removed."""
+    status, reason = change.status, change.reason
+    if change.status == "removed":
+        status, reason = ("", None) if is_empty else (post.media_status or "", post.media_reason)
+    return [
+        Post.media_status.set(status) if status else Post.media_status.remove(),
+        Post.media_reason.set(reason) if reason else Post.media_reason.remove(),
+    ]
+
+
+def _media(post: Post) -> dict[str, Any]:
+    media: dict[str, Any] = post.media.as_dict() if post.media else {}  # type: ignore[no-untyped-call]
+    return media
+
+
+def _uploads(post: Post) -> dict[str, Any]:
+    uploads: dict[str, Any] = post.media_uploads.as_dict() if post.media_uploads else {}  # type: ignore[no-untyped-call]
+    return uploads
+
+
+def _entry(media: Media, prefix: str, key: str) -> dict[str, Any]:
     """What a post keeps of one upload: enough to write an `<img srcset>` without another look-up."""
     return {
         "upload": key,
         "recipe": RECIPE,
-        "format": picture.format,
-        "width": picture.width,
-        "height": picture.height,
-        "blurhash": picture.blurhash,
+        "format": media.format,
+        "width": media.width,
+        "height": media.height,
+        "blurhash": media.blurhash,
+        "seconds": media.seconds,
         "renditions": [
             {
                 "key": f"{prefix}/{rendition.name}",
+                "role": rendition.role,
                 "content_type": rendition.content_type,
                 "width": rendition.width,
                 "height": rendition.height,
-                "bytes": len(rendition.data),
-                "square": rendition.square,
+                "bytes": rendition.bytes,
             }
-            for rendition in picture.renditions
+            for rendition in media.renditions
         ],
     }
-
-
-def _add_media(post: Post, content_hash: str, entry: dict[str, Any]) -> None:
-    """Put an upload's entry into the post's map, beside what other uploads put there meanwhile."""
-    exists = Post.post_id.exists()
-    if not post.media.as_dict():  # type: ignore[no-untyped-call]
-        # An application that writes its posts itself may leave the map out.
-        _update(post, [Post.media.set({})], exists & Post.media.does_not_exist())
-    _update(post, [Post.media[content_hash].set(entry)], exists)
-
-
-def _set_status(post: Post, run: Run, status: str, reason: str | None) -> None:
-    """Say what became of the newest upload; an older one, handled late, does not overwrite a newer one's."""
-    actions: list[Action] = [
-        Post.media_status.set(status),
-        Post.media_as_of.set(run.now),
-        Post.media_reason.set(reason) if reason else Post.media_reason.remove(),
-    ]
-    newest = Post.media_as_of.does_not_exist() | (Post.media_as_of <= run.now)
-    _update(post, actions, Post.post_id.exists() & newest)
-
-
-def _update(post: Post, actions: list[Action], condition: Condition) -> None:
-    """Update a post where the condition holds; where it does not, there is nothing to do."""
-    try:
-        post.update(actions=actions, condition=condition)
-    except UpdateError as error:
-        if error.cause_response_code != "ConditionalCheckFailedException":
-            raise
 
 
 lambda_handler = handle.lambda_handler

@@ -1,4 +1,4 @@
-"""From an uploaded picture to what is served of it. No AWS here: a file goes in, a `Picture` comes out.
+"""From an uploaded picture to what is served of it. No AWS here: a file goes in, files and a `Media` come out.
 
 The recipe is the fast one: a JPEG is decoded at the smallest scale that is still large enough, resized once to the
 largest rendition, and only that small picture is turned upright and converted to sRGB; the others are made of it.
@@ -6,14 +6,22 @@ largest rendition, and only that small picture is turned upright and converted t
 
 import io
 import math
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import blurhash
-from PIL import AvifImagePlugin, Image, ImageCms, ImageOps, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - plugins
-
-from kinds import PICTURES, kind_of
+from PIL import (
+    AvifImagePlugin,  # noqa: F401 - the plugins that Pillow would otherwise look for among all it has
+    Image,
+    ImageCms,
+    ImageOps,
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
 
 RECIPE = "1"
 """The recipe's version, part of every rendition's key: change it when renditions change."""
@@ -21,6 +29,8 @@ SIZES = (1600, 800, 320)
 """The renditions' longest sides, in pixels."""
 SQUARE = 150
 """The side of the square cut from the middle, in pixels."""
+ANIMATION = 800
+"""The longest side of an animation, in pixels."""
 JPEG_QUALITY = 85
 WEBP_QUALITY = 80
 
@@ -45,14 +55,26 @@ class Limits:
     """What an upload may ask for at most.
 
     Attributes:
-        megapixels: Width times height, in millions.
-        megabytes: The file's size, in millions of bytes.
+        megabytes: A picture's size, in millions of bytes.
+        megapixels: A picture's width times height, in millions.
+        side: A picture's width or height, in pixels.
+        frames: An animation's pictures.
+        animation_megapixels: An animation's pictures together, in millions of pixels.
+        video_megabytes: A video's size, in millions of bytes.
+        video_seconds: A video's length.
+        video_side: A video's width or height, in pixels.
     """
 
-    megapixels: float = 100
     megabytes: float = 50
+    megapixels: float = 100
+    side: int = 32_767
+    frames: int = 300
+    animation_megapixels: float = 200
+    video_megabytes: float = 200
+    video_seconds: float = 180
+    video_side: int = 1920
 
-    def check_size(self, size: int) -> None:
+    def check_size(self, size: int, *, video: bool = False) -> None:
         """Check a file's size in bytes.
 
         Raises:
@@ -60,19 +82,28 @@ class Limits:
         """
         if size == 0:
             raise Unusable("empty", "the file is empty")
-        if size > self.megabytes * 1e6:
-            raise Unusable("too_large", f"the file has {size / 1e6:.1f} MB, more than {self.megabytes:g}")
+        most = self.video_megabytes if video else self.megabytes
+        if size > most * 1e6:
+            raise Unusable("too_large", f"the file has {size / 1e6:.1f} MB, more than {most:g}")
 
-    def check_pixels(self, width: int, height: int) -> None:
-        """Check a picture's width and height.
+    def check_pixels(self, width: int, height: int, frames: int = 1) -> None:
+        """Check a picture's width and height in pixels, and the number of its frames.
 
         Raises:
-            Unusable: They multiply to too many pixels.
+            Unusable: It is too wide or high, or has too many pixels or frames.
         """
+        size = f"the picture has {width} x {height} pixels"
+        if max(width, height) > self.side:
+            raise Unusable("too_many_pixels", f"{size}, more than {self.side} on a side")
         if width * height > self.megapixels * 1e6:
+            raise Unusable("too_many_pixels", f"{size}, more than {self.megapixels:g} million")
+        if frames > self.frames:
+            raise Unusable("too_many_frames", f"the animation has {frames} frames, more than {self.frames}")
+        if frames > 1 and width * height * frames > self.animation_megapixels * 1e6:
             raise Unusable(
                 "too_many_pixels",
-                f"the picture has {width} x {height} pixels, more than {self.megapixels:g} million",
+                f"the animation has {frames} frames of {width} x {height} pixels, "
+                f"together more than {self.animation_megapixels:g} million",
             )
 
 
@@ -81,24 +112,24 @@ class Rendition:
     """One file to serve.
 
     Attributes:
-        name: Its file name, `1600.webp` or `square.webp`.
+        name: Its file name, such as `1600.webp`.
+        role: `picture` for the whole picture, `square` for a cut from its middle, `animation` or `video`.
         content_type: Its media type.
         width: In pixels.
         height: In pixels.
-        square: Whether it is the square cut from the middle, not the whole picture.
-        data: The file.
+        bytes: Its size.
     """
 
     name: str
+    role: str
     content_type: str
     width: int
     height: int
-    square: bool
-    data: bytes
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Media:
     """What was made of an upload.
 
     Attributes:
@@ -107,6 +138,7 @@ class Picture:
         height: Its height as seen, in pixels.
         blurhash: A placeholder of some 30 characters (BlurHash, Wolt 2019).
         renditions: The files to serve, the largest first.
+        seconds: How long a video lasts; None for a picture.
     """
 
     format: str
@@ -114,68 +146,73 @@ class Picture:
     height: int
     blurhash: str
     renditions: tuple[Rendition, ...]
+    seconds: float | None = None
 
 
-def make_renditions(path: Path, limits: Limits) -> Picture:
+def make_renditions(upload: Path, kind: str, folder: Path, limits: Limits) -> Media:
     """Make a picture's renditions.
 
     The whole picture comes at most at 1600, 800 and 320 px on its longest side, never larger than it is; beside them
     stands a 150 px square from its middle. Each is a WebP and a JPEG in sRGB, upright, without any metadata;
-    the WebP keeps transparency, the JPEG shows it on white.
+    the WebP keeps transparency, the JPEG shows it on white. An animation also comes as an animated WebP of at most
+    800 px.
 
     Args:
-        path: The upload.
+        upload: The upload.
+        kind: Its kind, one of `kinds.PICTURES`.
+        folder: Where the renditions are written.
         limits: What it may ask for.
 
     Raises:
-        Unusable: The file is empty, too large, broken, or no picture of a known kind.
+        Unusable: The file is empty, too large or broken.
     """
-    limits.check_size(path.stat().st_size)
-    kind = kind_of(path)
-    if kind not in PICTURES:
-        raise Unusable("foreign", f"the file is {kind or 'of an unknown kind'}, not a picture that can be shown")
+    limits.check_size(upload.stat().st_size)
     try:
-        with path.open("rb") as file:
-            image = Image.open(file, formats=[kind])
-            width, height = image.size
-            limits.check_pixels(width, height)
-            decoded = _decode(image)
-            orientation = _orientation(image)
-        large = _scaled(decoded, _fit(decoded.size, SIZES[0]))
-        # A long, narrow picture's largest rendition may be lower than the square: it is then cut from the original.
-        square = _square(large if min(large.size) >= SQUARE else decoded)
-        large, square = (_upright_srgb(each, orientation) for each in (large, square))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd metadata, mostly, which nobody gets to see
+            with upload.open("rb") as file:
+                return _make(file, kind, folder, limits)
     except Unusable:
         raise
+    except MemoryError as error:
+        raise Unusable("too_much_memory", f"the {kind} takes more memory than there is to decode") from error
     except Exception as error:  # whatever a decoder raises, it says of the file
         raise Unusable("broken", f"the file is a broken {kind}: {type(error).__name__}: {error}") from error
+
+
+def write_views(image: Image.Image, folder: Path) -> tuple[str, list[Rendition]]:
+    """Write the renditions of a picture that is upright and in sRGB; return its placeholder and them."""
+    large = _scaled(image, _fit(image.size, SIZES[0]))
+    # A long, narrow picture's largest rendition may be lower than the square: it is then cut from the original.
+    return _write(large, _square(large if min(large.size) >= SQUARE else image), folder)
+
+
+def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits) -> Media:
+    if kind == "HEIF":
+        import pillow_heif  # only here, as it takes a while
+
+        pillow_heif.register_heif_opener(thumbnails=False)
+    image = Image.open(file, formats=[kind])
+    frames = getattr(image, "n_frames", 1) if kind in ("GIF", "PNG", "WEBP", "AVIF") else 1
+    width, height = image.size
+    limits.check_pixels(width, height, frames)
+    decoded = _decoded_jpeg(image, file) if kind == "JPEG" else _decoded(image)
+    orientation = _orientation(image)
     if orientation >= 5:
         width, height = height, width
-
-    views = {str(max(large.size)): large}
-    smaller = large
-    for size in SIZES:
-        if size < max(smaller.size):
-            smaller = _scaled(smaller, _fit(large.size, size))
-            views[str(size)] = smaller
-    views["square"] = square
-    with ThreadPoolExecutor(max_workers=2) as pool:  # encoders let go of the interpreter's lock
-        files = [pool.submit(encode, name, view) for name, view in views.items() for encode in (_webp, _jpeg)]
-        return Picture(kind, width, height, _placeholder(smaller), tuple(file.result() for file in files))
+    large = _scaled(decoded, _fit(decoded.size, SIZES[0]))
+    square = _square(large if min(large.size) >= SQUARE else decoded)
+    del decoded
+    large, square = (_upright_srgb(each, orientation) for each in (large, square))
+    placeholder, renditions = _write(large, square, folder)
+    if frames > 1:
+        renditions.append(_write_animation(image, frames, orientation, folder, limits))
+    return Media(kind, width, height, placeholder, tuple(renditions))
 
 
-def _decode(image: Image.Image) -> Image.Image:
-    """A picture's pixels, of a JPEG perhaps at a fraction of its size, in a mode that can be resized."""
-    width, height = image.size
-    # draft() stays at or above the size asked for, in both directions: it must have the picture's own proportions.
-    scale = min(1.0, max(SIZES[0] / max(width, height), SQUARE / min(width, height)))
-    image.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
+def _decoded(image: Image.Image) -> Image.Image:
+    """A picture's pixels, in a mode that can be resized: L, LA, RGB, RGBA or CMYK."""
     image.load()
-    return _eight_bit(image)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """A picture in a mode that can be resized: L, LA, RGB, RGBA or CMYK."""
     match image.mode:
         case "L" | "RGB" if "transparency" in image.info:  # one colour, or one grey, stands for "nothing"
             return image.convert("RGBA")
@@ -191,6 +228,27 @@ def _eight_bit(image: Image.Image) -> Image.Image:
             return image.convert(image.mode.upper())
         case _:
             return image.convert("RGB")
+
+
+def _decoded_jpeg(image: Image.Image, file: BinaryIO) -> Image.Image:
+    """A JPEG's pixels, perhaps at a fraction of its size; of one cut short at its end, as far as it goes."""
+    width, height = image.size
+    # draft() stays at or above the size asked for, in both directions: it must have the picture's own proportions.
+    scale = min(1.0, max(SIZES[0] / max(width, height), SQUARE / min(width, height)))
+    size = math.ceil(width * scale), math.ceil(height * scale)
+    image.draft(None, size)
+    try:
+        return _decoded(image)
+    except OSError:
+        # With an end put to it, the decoder fills up what is missing with grey, as browsers do.
+        file.seek(0)
+        image = Image.open(io.BytesIO(file.read() + b"\xff\xd9"), formats=["JPEG"])
+        image.draft(None, size)
+        decoded = _decoded(image)
+        last_tenth = decoded.crop((0, int(decoded.height * 0.9), *decoded.size))
+        if all(band.getextrema() == (band.getpixel((0, 0)),) * 2 for band in last_tenth.split()):
+            raise
+        return decoded
 
 
 def _grey(image: Image.Image) -> Image.Image:
@@ -286,17 +344,68 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 _SRGB = ImageCms.createProfile("sRGB")
 
 
-def _webp(name: str, image: Image.Image) -> Rendition:
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=WEBP_QUALITY, method=4)
-    return Rendition(f"{name}.webp", "image/webp", *image.size, name == "square", buffer.getvalue())
+def _write(large: Image.Image, square: Image.Image, folder: Path) -> tuple[str, list[Rendition]]:
+    """Write the renditions of a picture of at most the largest size, and of its square."""
+    views = {str(max(large.size)): large}
+    smallest = large
+    for size in SIZES:
+        if size < max(smallest.size):
+            smallest = _scaled(smallest, _fit(large.size, size))
+            views[str(size)] = smallest
+    views["square"] = square
+    with ThreadPoolExecutor(max_workers=2) as pool:  # encoders let go of the interpreter's lock
+        files = [pool.submit(write, name, view, folder) for name, view in views.items() for write in (_webp, _jpeg)]
+        return _placeholder(smallest), [file.result() for file in files]
 
 
-def _jpeg(name: str, image: Image.Image) -> Rendition:
-    buffer = io.BytesIO()
+def _webp(name: str, image: Image.Image, folder: Path) -> Rendition:
+    path = folder / f"{name}.webp"
+    image.save(path, "WEBP", quality=WEBP_QUALITY, method=4)
+    return _rendition(path, "square" if name == "square" else "picture", "image/webp", image.size)
+
+
+def _jpeg(name: str, image: Image.Image, folder: Path) -> Rendition:
+    path = folder / f"{name}.jpg"
     # Of a copy: save() keeps its settings on the image, which another thread may be saving as a WebP.
-    _on_white(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return Rendition(f"{name}.jpg", "image/jpeg", *image.size, name == "square", buffer.getvalue())
+    _on_white(image).save(path, "JPEG", quality=JPEG_QUALITY)
+    return _rendition(path, "square" if name == "square" else "picture", "image/jpeg", image.size)
+
+
+def _rendition(path: Path, role: str, content_type: str, size: tuple[int, int]) -> Rendition:
+    return Rendition(path.name, role, content_type, *size, path.stat().st_size)
+
+
+def _write_animation(image: Image.Image, frames: int, orientation: int, folder: Path, limits: Limits) -> Rendition:
+    """Write an animation as an animated WebP, with its own timing."""
+    durations: list[int] = []
+
+    def pictures() -> Iterator[Image.Image]:
+        # An APNG may show a still, which is no part of the animation, where animations are not known.
+        for number in range(1 if getattr(image, "default_image", False) else 0, frames):
+            image.seek(number)
+            limits.check_pixels(*image.size)  # a frame may be larger than its file's header says
+            frame = _decoded(image)
+            # Browsers show what claims 10 ms or less for 100 ms.
+            durations.append(round(milliseconds) if (milliseconds := image.info.get("duration") or 0) > 10 else 100)
+            yield _upright_srgb(_scaled(frame, _fit(frame.size, ANIMATION)), orientation)
+
+    first, *others = pictures()
+    others = [other if other.size == first.size else other.resize(first.size) for other in others]
+    loop = image.info.get("loop", 0 if image.format == "AVIF" else 1)
+    if image.format == "GIF" and "loop" in image.info and loop > 0:
+        loop += 1  # a GIF counts the repetitions, a WebP how often it is shown
+    path = folder / "animation.webp"
+    first.save(
+        path,
+        "WEBP",
+        save_all=True,
+        append_images=others,
+        duration=durations if others else durations[0],
+        loop=min(loop, 65535),
+        quality=WEBP_QUALITY - 5,
+        method=1,
+    )
+    return _rendition(path, "animation", "image/webp", first.size)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

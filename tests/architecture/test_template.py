@@ -237,7 +237,7 @@ def test_every_bucket_refuses_plain_http() -> None:
     for name in resources("AWS::S3::BucketPolicy"):
         (bucket,) = logical_ids(properties(name)["Bucket"])
         assert tls_only(properties(name), "s3:*"), name
-        (statement,) = properties(name)["PolicyDocument"]["Statement"]
+        (statement,) = (s for s in properties(name)["PolicyDocument"]["Statement"] if s.get("Effect") == "Deny")
         own = resolve({"Ref": bucket})
         assert [resolve(r).lower() for r in statement["Resource"]] == [bucket.lower(), f"{own}/*"], name
         covered.append(bucket)
@@ -246,13 +246,28 @@ def test_every_bucket_refuses_plain_http() -> None:
 
 def test_uploads_expire_and_tell_their_queue() -> None:
     bucket = template()["Resources"]["UploadsBucket"]
-    (notification,) = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
-    assert notification["Event"] == "s3:ObjectCreated:*"
-    assert logical_ids(notification["Queue"]) == {"ProcessMediaUploadQueue"}
+    notifications = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
+    # No s3:LifecycleExpiration: an upload that expires leaves its renditions.
+    assert {notification["Event"] for notification in notifications} == {"s3:ObjectCreated:*", "s3:ObjectRemoved:*"}
+    assert all(logical_ids(notification["Queue"]) == {"ProcessMediaUploadQueue"} for notification in notifications)
     assert "Fn::Sub" in bucket["Properties"]["BucketName"]
     policies = bucket["DependsOn"] if isinstance(bucket["DependsOn"], list) else [bucket["DependsOn"]]
     assert "ProcessMediaUploadQueuePolicy" in policies, "S3 tests the notification when it is set"
     assert any("ExpirationInDays" in rule for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"])
+
+
+def test_only_the_cdn_that_was_asked_for_reads_the_media_bucket() -> None:
+    (allowed,) = (
+        statement["Fn::If"]
+        for statement in properties("MediaBucketPolicy")["PolicyDocument"]["Statement"]
+        if "Fn::If" in statement
+    )
+    condition, statement, otherwise = allowed
+    assert (condition, otherwise) == ("HasMediaCdn", {"Ref": "AWS::NoValue"})
+    assert statement["Principal"] == {"Service": "cloudfront.amazonaws.com"}
+    assert statement["Action"] == "s3:GetObject"
+    assert "MediaDistribution" in str(statement["Condition"]["StringEquals"]["AWS:SourceArn"])
+    assert template()["Parameters"]["MediaCdn"]["Default"] == "no"
 
 
 def test_only_prod_leaves_something_behind() -> None:

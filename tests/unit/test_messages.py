@@ -65,7 +65,14 @@ def test_a_foreign_message_gets_its_time_and_id_from_the_queue() -> None:
 def test_s3_keys_arrive_url_encoded(encoded: str, key: str) -> None:
     message = read(s3_notification(key=encoded))
     assert message is not None
-    assert message.kwargs == {"bucket": "uploads", "key": key, "version_id": "v", "sequencer": "0A"}
+    expected = {
+        "bucket": "uploads",
+        "key": key,
+        "version_id": "v",
+        "sequencer": "0A",
+        "event_name": "ObjectCreated:Put",
+    }
+    assert message.kwargs == expected
     assert message.logical_time == datetime(2026, 11, 1, 11, 59, 58, 123000, tzinfo=UTC)
 
 

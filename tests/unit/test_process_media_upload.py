@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from support import ROOT, STACK, Context, Queue, function_environment, resolve
 
 import process_media_upload as function
 from backbeat.models import Post
+from sandbox import Sandbox
 
 WHEN = datetime(2026, 11, 1, 4, tzinfo=UTC)
 UPLOADS = resolve({"Ref": "UploadsBucket"})
@@ -32,9 +34,12 @@ def event(name: str) -> dict[str, Any]:
     return content
 
 
-def notification(key: str, version_id: str | None = None, time: str = "2026-11-01T04:00:00.000Z") -> dict[str, Any]:
-    content = {"key": key, "sequencer": "01", **({"versionId": version_id} if version_id else {})}
-    return {"Records": [{"eventTime": time, "s3": {"bucket": {"name": UPLOADS}, "object": content}}]}
+def notification(key: str, version_id: str | None = None, **changes: str) -> dict[str, Any]:
+    """A notification of the event number `sequencer` of a key."""
+    change = {"sequencer": "01", "time": "2026-11-01T04:00:00.000Z", "name": "ObjectCreated:Put", **changes}
+    content = {"key": key, "sequencer": change["sequencer"], **({"versionId": version_id} if version_id else {})}
+    record = {"eventName": change["name"], "eventTime": change["time"]}
+    return {"Records": [{**record, "s3": {"bucket": {"name": UPLOADS}, "object": content}}]}
 
 
 def put(key: str, content: bytes) -> str:
@@ -64,6 +69,20 @@ def queue(media_queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Queue:
     return media_queue
 
 
+DELETED = "ObjectRemoved:DeleteMarkerCreated"
+
+
+def hash_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def count_conversions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    made: list[Any] = []
+    convert = Sandbox.convert
+    monkeypatch.setattr(Sandbox, "convert", lambda *args: made.append(args) or convert(*args))
+    return made
+
+
 def deliver(name: str) -> list[str]:
     answer = function.lambda_handler(event(name), Context())
     return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
@@ -73,7 +92,7 @@ def test_an_upload_comes_out_as_renditions_on_its_post(queue: Queue) -> None:
     content = photo()
     put("posts/post-1/sample.jpg", content)
     assert deliver("typical") == []
-    content_hash = hashlib.sha256(content).hexdigest()[:32]
+    content_hash = hash_of(content)
     assert (post().media_status, post().media_reason) == ("ready", None)
     entry = post().media.as_dict()[content_hash]
     assert (entry["format"], entry["width"], entry["height"]) == ("JPEG", 400, 300)
@@ -94,16 +113,30 @@ def test_an_upload_comes_out_as_renditions_on_its_post(queue: Queue) -> None:
 
 def test_an_upload_announced_twice_is_processed_once(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     put("posts/post-1/sample.jpg", photo())
-    made = []
-    monkeypatch.setattr(
-        function, "make_renditions", lambda *a, make=function.make_renditions: made.append(1) or make(*a)
-    )
+    made = count_conversions(monkeypatch)
     assert deliver("duplicate") == []
     assert len(made) == 1
     before, files = post().to_simple_dict(), set(served())
     assert deliver("duplicate") == []
     assert len(made) == 1
     assert (post().to_simple_dict(), set(served())) == (before, files)
+
+
+def test_the_same_picture_under_two_keys_is_made_once_and_goes_with_the_second(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = count_conversions(monkeypatch)
+    for key in ("posts/post-1/a.jpg", "posts/post-1/b.jpg"):
+        put(key, photo())
+        queue.send(notification(key))
+    queue.deliver(function)
+    assert (len(made), len(post().media.as_dict())) == (1, 1)
+    queue.send(notification("posts/post-1/a.jpg", sequencer="02", name=DELETED))
+    queue.deliver(function)
+    assert len(served()) == 6
+    queue.send(notification("posts/post-1/b.jpg", sequencer="02", name=DELETED))
+    queue.deliver(function)
+    assert (served(), post().media.as_dict(), post().media_status) == ({}, {}, None)
 
 
 def test_a_key_arrives_url_encoded(queue: Queue) -> None:
@@ -187,7 +220,7 @@ def test_the_version_that_was_announced_is_read(queue: Queue) -> None:
     put("posts/post-1/a.jpg", photo("blue"))
     queue.send(notification("posts/post-1/a.jpg", first))
     assert queue.deliver(function) == []
-    assert list(post().media.as_dict()) == [hashlib.sha256(photo("red")).hexdigest()[:32]]
+    assert list(post().media.as_dict()) == [hash_of(photo("red"))]
 
 
 def test_an_upload_that_is_gone_is_skipped(queue: Queue) -> None:
@@ -234,15 +267,137 @@ def test_a_post_written_without_a_media_map_gets_one(queue: Queue) -> None:
 
 
 def test_a_post_deleted_meanwhile_is_not_brought_back(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    def and_the_post_goes(*args: Any, make: Any = function.make_renditions) -> Any:
-        Post("post-1").delete()
-        return make(*args)
-
-    monkeypatch.setattr(function, "make_renditions", and_the_post_goes)
+    while_converting(monkeypatch, lambda: Post("post-1").delete())
     put("posts/post-1/a.jpg", photo())
     queue.send(notification("posts/post-1/a.jpg"))
+    assert queue.deliver(function) == []
+    assert (list(Post.scan()), served()) == ([], {})
+
+
+def while_converting(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
+    convert = Sandbox.convert
+
+    def and_something_happens(*args: Any) -> Any:
+        monkeypatch.setattr(Sandbox, "convert", convert)
+        happens()
+        return convert(*args)
+
+    monkeypatch.setattr(Sandbox, "convert", and_something_happens)
+
+
+def test_a_deleted_upload_takes_its_renditions_with_it(queue: Queue) -> None:
+    put("posts/post-1/sample.jpg", photo())
+    deliver("typical")
+    assert len(served()) == 6
+    assert deliver("removed") == []
+    assert (served(), post().media.as_dict(), post().media_status) == ({}, {}, None)
+    assert deliver("removed") == []
+    assert queue.dead() == []
+
+
+def test_a_deletion_that_was_cut_off_is_made_up_for(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("posts/post-1/sample.jpg", photo())
+    deliver("typical")
+    with monkeypatch.context() as cut:
+        cut.setattr(function, "_delete", lambda *_: 1 / 0)
+        assert len(deliver("removed")) == 1
+    assert len(served()) == 6
+    assert deliver("removed") == []
+    assert served() == {}
+
+
+def test_a_replaced_upload_takes_its_renditions_with_it(queue: Queue) -> None:
+    for number, colour in enumerate(("red", "blue")):
+        version = put("posts/post-1/a.jpg", photo(colour))
+        queue.send(notification("posts/post-1/a.jpg", version, sequencer=f"0{number}"))
+        queue.deliver(function)
+    assert list(post().media.as_dict()) == [hash_of(photo("blue"))]
+    assert {key.split("/")[2] for key in served()} == {f"{hash_of(photo('blue'))}-1"}
+
+
+@pytest.mark.parametrize("newer", ["0055AED6DCD90281F0", "0055AED6DCD90281E500"])
+def test_of_events_out_of_order_the_newest_counts(queue: Queue, newer: str) -> None:
+    older = "0055AED6DCD90281E4"
+    first = put("posts/post-1/a.jpg", photo("red"))
+    second = put("posts/post-1/a.jpg", photo("blue"))
+    queue.send(notification("posts/post-1/a.jpg", second, sequencer=newer))
     queue.deliver(function)
-    assert list(Post.scan()) == []
+    queue.send(notification("posts/post-1/a.jpg", first, sequencer=older))
+    assert queue.deliver(function) == []
+    assert list(post().media.as_dict()) == [hash_of(photo("blue"))]
+    queue.send(notification("posts/post-1/a.jpg", sequencer=older, name=DELETED))
+    assert queue.deliver(function) == []
+    assert list(post().media.as_dict()) == [hash_of(photo("blue"))]
+
+
+def test_a_deletion_that_comes_first_holds(queue: Queue) -> None:
+    version = put("posts/post-1/a.jpg", photo())
+    queue.send(notification("posts/post-1/a.jpg", sequencer="02", name=DELETED))
+    queue.deliver(function)
+    queue.send(notification("posts/post-1/a.jpg", version, sequencer="01"))
+    assert queue.deliver(function) == []
+    assert (served(), post().media.as_dict()) == ({}, {})
+
+
+def test_the_deletion_of_another_version_changes_nothing(queue: Queue) -> None:
+    first = put("posts/post-1/a.jpg", photo("red"))
+    second = put("posts/post-1/a.jpg", photo("blue"))
+    queue.send(notification("posts/post-1/a.jpg", second, sequencer="02"))
+    queue.deliver(function)
+    queue.send(notification("posts/post-1/a.jpg", first, sequencer="03", name="ObjectRemoved:Delete"))
+    assert queue.deliver(function) == []
+    assert len(served()) == 6
+    queue.send(notification("posts/post-1/a.jpg", second, sequencer="04", name="ObjectRemoved:Delete"))
+    assert queue.deliver(function) == []
+    assert served() == {}
+
+
+def test_an_upload_deleted_while_it_is_processed_leaves_nothing(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deleted() -> None:
+        queue.send(notification("posts/post-1/a.jpg", sequencer="02", name=DELETED))
+        queue.deliver(function)
+
+    while_converting(monkeypatch, deleted)
+    put("posts/post-1/a.jpg", photo())
+    queue.send(notification("posts/post-1/a.jpg"))
+    assert queue.deliver(function) == []
+    assert (served(), post().media.as_dict()) == ({}, {})
+
+
+def test_two_uploads_at_once_both_stand(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    for colour in ("red", "blue"):
+        put(f"posts/post-1/{colour}.jpg", photo(colour))
+
+    def other() -> None:
+        queue.send(notification("posts/post-1/blue.jpg"))
+        queue.deliver(function)
+
+    while_converting(monkeypatch, other)
+    queue.send(notification("posts/post-1/red.jpg"))
+    assert queue.deliver(function) == []
+    assert set(post().media.as_dict()) == {hash_of(photo("red")), hash_of(photo("blue"))}
+
+
+def test_a_broken_replacement_leaves_what_was_there(queue: Queue) -> None:
+    put("posts/post-1/a.jpg", photo())
+    queue.send(notification("posts/post-1/a.jpg", sequencer="01"))
+    queue.deliver(function)
+    put("posts/post-1/a.jpg", photo()[:300])
+    queue.send(notification("posts/post-1/a.jpg", sequencer="02"))
+    queue.deliver(function)
+    assert post().media_status == "failed"
+    assert (len(served()), list(post().media.as_dict())) == (6, [hash_of(photo())])
+
+
+def test_a_fault_of_our_own_is_retried_not_blamed_on_the_file(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*_: Any) -> Any:
+        raise RuntimeError("the conversion failed")
+
+    monkeypatch.setattr(Sandbox, "convert", faulty)
+    put("posts/post-1/a.jpg", photo())
+    sent = queue.send(notification("posts/post-1/a.jpg"))
+    assert queue.deliver(function) == [sent]
+    assert post().media_status is None
 
 
 def test_a_post_without_media_is_left_alone_when_storage_fails(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

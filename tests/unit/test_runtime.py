@@ -35,7 +35,14 @@ def scheduled() -> dict[str, Any]:
 
 
 def implement(does: Callable[[Run], Any]) -> Implementation[Any]:
-    def handle(bucket: str, key: str, run: Run, version_id: str | None = None, sequencer: str | None = None) -> Any:
+    def handle(
+        bucket: str,
+        key: str,
+        run: Run,
+        version_id: str | None = None,
+        sequencer: str | None = None,
+        event_name: str = "",
+    ) -> Any:
         return does(run)
 
     return process_media_upload.implementation(handle)

@@ -43,7 +43,12 @@ class Sweep:
             return Sum(sum(tally["sum"] for tally in tallies))
 
         def handle(
-            bucket: str, key: str, run: Run, version_id: str | None = None, sequencer: str | None = None
+            bucket: str,
+            key: str,
+            run: Run,
+            version_id: str | None = None,
+            sequencer: str | None = None,
+            event_name: str = "",
         ) -> Sum | InParts | PartDone:
             return in_parts(run, plan=lambda: self.plan, work=add, finish=sum_up)
 

@@ -27,6 +27,7 @@ from backbeat.tasks import (
 )
 
 KWARGS = {"bucket": "b", "key": "k"}
+DEFAULTS = {"version_id": None, "event_name": "ObjectCreated:Put"}
 NOW = datetime(2026, 11, 1, 4, tzinfo=UTC)
 
 
@@ -181,7 +182,7 @@ def test_a_longer_wait_is_a_one_time_schedule_named_after_the_message(media_queu
     message = message_in(target["Input"])
     assert message.id == message_id
     assert message.logical_time == NOW + timedelta(seconds=900.25)
-    assert process_media_upload.parse(message.kwargs) == {**KWARGS, "version_id": None, "sequencer": None}
+    assert process_media_upload.parse(message.kwargs) == {**KWARGS, **DEFAULTS, "sequencer": None}
 
 
 def test_the_role_and_group_of_one_time_schedules_are_those_of_the_template(media_queue: Queue) -> None:
@@ -228,7 +229,7 @@ def test_what_is_sent_is_what_is_parsed(media_queue: Queue) -> None:
     message = messages.parse(record["body"], "process_media_upload", "sqs-id", datetime.now(UTC))
     assert message is not None
     assert message.id == message_id
-    assert process_media_upload.parse(message.kwargs) == {**kwargs, "version_id": None}
+    assert process_media_upload.parse(message.kwargs) == {**kwargs, **DEFAULTS}
 
 
 def test_an_unknown_class_is_refused_at_the_declaration() -> None:

@@ -128,7 +128,13 @@ def _from_s3(records: Any, task: str) -> Message:
     return Message(
         task=task,
         id=f"{sortable(time)}-{identity}",
-        kwargs={"bucket": bucket, "key": key, "version_id": version_id, "sequencer": sequencer},
+        kwargs={
+            "bucket": bucket,
+            "key": key,
+            "version_id": version_id,
+            "sequencer": sequencer,
+            **({"event_name": record["eventName"]} if "eventName" in record else {}),
+        },
         sent_at=time,
     )
 

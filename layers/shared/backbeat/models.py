@@ -432,6 +432,8 @@ class Post(Model):
         media_status: What became of the newest upload: `ready` or `failed`.
         media_reason: Why it failed.
         media_as_of: When that upload happened; an older one does not overwrite its status.
+        media_uploads: By upload key, the newest event that was handled, and what it showed.
+        media_revision: How often the media have changed: the condition of every change of them.
     """
 
     class Meta(_Table):
@@ -459,6 +461,8 @@ class Post(Model):
     media_status = UnicodeAttribute(null=True)
     media_reason = UnicodeAttribute(null=True)
     media_as_of = UTCDateTimeAttribute(null=True)
+    media_uploads: MapAttribute[str, Any] = MapAttribute(null=True)
+    media_revision = NumberAttribute(null=True)
     by_day = PostsByDay()
     by_author = PostsByAuthor()
     by_touch = PostsByTouch()

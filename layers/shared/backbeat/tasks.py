@@ -340,14 +340,16 @@ def process_media_upload(
     key: str,
     version_id: str | None = None,
     sequencer: str | None = None,
+    event_name: str = "ObjectCreated:Put",
 ) -> None:
-    """Turn an uploaded picture into the renditions the application serves, and say so on its post.
+    """Turn an upload into the renditions the application serves, or remove those of a deleted one.
 
     Args:
         bucket: The bucket that holds the upload.
         key: The upload's key, `posts/<post_id>/<filename>`.
         version_id: The version that was uploaded; the newest where it is not given.
         sequencer: S3's order of the events of one key.
+        event_name: What S3 says has happened: `ObjectCreated:...` or `ObjectRemoved:...`.
     """
 
 
