@@ -23,6 +23,7 @@ from typing import Any
 
 import botocore.session
 from pynamodb.attributes import (
+    BinaryAttribute,
     BooleanAttribute,
     JSONAttribute,
     MapAttribute,
@@ -37,9 +38,11 @@ from pynamodb.connection import Connection
 from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
-from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
+
+from backbeat import hashtags
 
 # PynamoDB makes a botocore session for each model, and each session reads DynamoDB's description anew, which costs a
 # cold start more than 0.1 s of processor time per model. One reader serves all.
@@ -381,6 +384,17 @@ class PostsByDay(GlobalSecondaryIndex["Post"]):
     post_id = UnicodeAttribute(range_key=True)
 
 
+class TaggedPostsByDay(GlobalSecondaryIndex["Post"]):
+    """Posts with hashtags by the day and the time they were made. All it holds of them seldom changes."""
+
+    class Meta:
+        index_name = "tagged_by_day"
+        projection = IncludeProjection(["author_id", "hashtags", "visibility"])
+
+    day = UnicodeAttribute(hash_key=True)
+    tagged_at = UTCDateTimeAttribute(range_key=True)
+
+
 class PostsByAuthor(GlobalSecondaryIndex["Post"]):
     """Posts by who made them."""
 
@@ -420,6 +434,8 @@ class Post(Model):
     Attributes:
         visibility: `public`, `followers` or `hidden`.
         day: `day_key` of when it was made.
+        hashtags: Its hashtags, as written.
+        tagged_at: When it was made, if it has hashtags.
         touched_day: `day_key` of when a count of it changed last.
         score: What `update_post_engagement_scores` made of its counts.
         score_version: The version of the formula.
@@ -445,6 +461,8 @@ class Post(Model):
     visibility = UnicodeAttribute(default="public")
     created_at = UTCDateTimeAttribute()
     day = UnicodeAttribute(null=True)
+    hashtags = UnicodeSetAttribute(null=True)
+    tagged_at = UTCDateTimeAttribute(null=True)
     likes_count = NumberAttribute(default=0)
     comments_count = NumberAttribute(default=0)
     shares_count = NumberAttribute(default=0)
@@ -464,15 +482,19 @@ class Post(Model):
     media_uploads: MapAttribute[str, Any] = MapAttribute(null=True)
     media_revision = NumberAttribute(null=True)
     by_day = PostsByDay()
+    tagged_by_day = TaggedPostsByDay()
     by_author = PostsByAuthor()
     by_touch = PostsByTouch()
     by_hiding = PostsByHiding()
 
     @staticmethod
     def new(post_id: str, *, author_id: str, text: str, created_at: datetime, **more: Any) -> "Post":
-        """A post with its day key set, not yet saved."""
-        day = day_key(created_at, post_id)
-        return Post(post_id, author_id=author_id, text=text, created_at=created_at, day=day, **more)
+        """A post with its day key and its hashtags set, not yet saved."""
+        tags = set(hashtags.distinct(text).values())
+        keys: dict[str, Any] = {"day": day_key(created_at, post_id)}
+        if tags:
+            keys |= {"hashtags": tags, "tagged_at": created_at}
+        return Post(post_id, author_id=author_id, text=text, created_at=created_at, **keys, **more)
 
     @staticmethod
     def publish(post_id: str, *, author_id: str, text: str, at: datetime, visibility: str = "public") -> bool:
@@ -860,34 +882,64 @@ def _update_token(token: Token, actions: Sequence[Action]) -> None:
 
 
 class HashtagTally(Model):
-    """What one hour's posts say of one hashtag.
+    """What the posts of some time say of hashtags: a chunk of it, packed by `update_trending_hashtags`.
 
     Attributes:
-        hour: The hour the posts were made in, `2026-11-01T05`.
-        tag: The hashtag in the form that is compared.
+        period: The day of an hour, `2026-11-01`, or a week by its end, `week to 2026-11-01T05`.
+        chunk: The hour and the chunk's number, `T05#0`; of a week the number alone.
+        packed: The chunk itself, as compressed JSON.
+        as_of: The logical time of the run that wrote it.
     """
 
     class Meta(_Table):
         table_name = os.environ.get("TALLIES_TABLE", "")
 
-    hour = UnicodeAttribute(hash_key=True)
-    tag = UnicodeAttribute(range_key=True)
-    expires = TTLAttribute(null=True)
+    period = UnicodeAttribute(hash_key=True)
+    chunk = UnicodeAttribute(range_key=True)
+    packed = BinaryAttribute(legacy_encoding=False)
+    as_of = UTCDateTimeAttribute()
+    expires = TTLAttribute()
 
 
-class TrendingHashtag(Model):
-    """A hashtag that is, or was lately, trending.
+class Hashtag(Model):
+    """A hashtag, and what the last seven days made of it.
 
     Attributes:
-        board: The ranking it stands in; there is one.
-        tag: The hashtag in the form that is compared.
+        tag: Its folded form, by which it is compared.
+        shown: How most people write it.
+        authors: How many people used it in the seven days.
+        posts: In how many posts.
+        trending: Whether it is among those that trend.
+        as_of: The logical time of the run that wrote the row.
+        expires: When the row may go, as nobody uses the tag any more.
     """
 
     class Meta(_Table):
         table_name = os.environ.get("TRENDING_TABLE", "")
 
-    board = UnicodeAttribute(hash_key=True, default="trending")
-    tag = UnicodeAttribute(range_key=True)
+    tag = UnicodeAttribute(hash_key=True)
+    shown = UnicodeAttribute()
+    authors = NumberAttribute()
+    posts = NumberAttribute()
+    trending = BooleanAttribute()
+    as_of = UTCDateTimeAttribute()
+    expires = TTLAttribute(null=True)
+
+
+class TrendingHashtags(Model):
+    """The hashtags that trend: one row, read with `TrendingHashtags.get("#")`, as no tag is a bare sign.
+
+    Attributes:
+        tags: Best first: each with `tag`, `shown`, `authors`, `posts`, `usual`, `score` and `why`.
+        as_of: The logical time of the run that wrote it.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("TRENDING_TABLE", "")
+
+    sign = UnicodeAttribute(hash_key=True, attr_name="tag", default="#")
+    tags = JSONAttribute()
+    as_of = UTCDateTimeAttribute()
 
 
 class Report(Model):
@@ -1062,7 +1114,7 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
     "COMMENTS_TABLE": (Comment,),
     "TOKENS_TABLE": (Token,),
     "TALLIES_TABLE": (HashtagTally,),
-    "TRENDING_TABLE": (TrendingHashtag,),
+    "TRENDING_TABLE": (Hashtag, TrendingHashtags),
     "REPORTS_TABLE": (Report,),
     "DELIVERIES_TABLE": (Delivery,),
     "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark),

@@ -303,7 +303,8 @@ class Implementation(Generic[R]):
         known = {name: value for name, value in details.items() if value is not None}
         level = logger.error if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD) else logger.info
         level(attempt.outcome.value, extra={"task": self.task.name, **known})
-        metrics.set_default_dimensions(task=self.task.name, task_class=self.task.task_class)
+        metrics.add_dimension(name="task", value=self.task.name)
+        metrics.add_dimension(name="task_class", value=self.task.task_class)
         metrics.add_metric(name=attempt.outcome.value.title().replace(" ", ""), unit=MetricUnit.Count, value=1)
         metrics.add_metric(name="Duration", unit=MetricUnit.Milliseconds, value=attempt.duration_ms)
 

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, ParamSpec, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 if TYPE_CHECKING:
     from mypy_boto3_scheduler import EventBridgeSchedulerClient
@@ -359,4 +359,14 @@ def send_welcome_email(user_id: str) -> None:
 
     Args:
         user_id: The member.
+    """
+
+
+@task("analytics")
+def update_trending_hashtags(top: Annotated[int, Field(ge=1, le=100)] = 10, full: bool = False) -> None:
+    """Rank the hashtags of the last seven days by how far they rise above their own past, and mark the first ones.
+
+    Args:
+        top: How many are marked as trending.
+        full: Whether every hour of the week is counted from its posts again, not only what may have changed.
     """

@@ -1,0 +1,398 @@
+"""update_trending_hashtags: the ranking by itself, and whole runs against an independent count over the raw rows."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from support import ROOT, STACK, Context, Queue
+
+import update_trending_hashtags as trending
+from backbeat import models
+from backbeat.hashtags import fold
+from backbeat.messages import Message
+from backbeat.models import Hashtag, HashtagTally, Post, RunRecord, TrendingHashtags
+from backbeat.runtime import Run
+from update_trending_hashtags import CHANCE, Tag, Week, count, handle, rank, surprise
+
+NOW = datetime(2026, 11, 1, 4, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def week(authors: int, **tags: int) -> Week:
+    return Week(authors, {tag: Tag(tag, of, of) for tag, of in tags.items()})
+
+
+# ---- The ranking -----------------------------------------------------------------------------------------------------
+
+
+def test_an_hour_more_is_no_author_more() -> None:
+    united = count([{"Jazz": {"ann": 2, "bob": 1}}, {"jazz": {"ann": 1}, "Blues": {"cy": 1}}, {}])
+    assert united == Week(3, {"jazz": Tag("Jazz", 2, 4), "blues": Tag("Blues", 1, 1)})
+
+
+def test_a_tag_is_shown_as_most_people_write_it() -> None:
+    often = {"JAZZ": {"ann": 50}, "Jazz": {"bob": 1, "cy": 1}}
+    assert count([often]).tags["jazz"].shown == "Jazz"
+    assert count([{"jazz": {"ann": 1}, "JAZZ": {"bob": 1}}]).tags["jazz"].shown == "JAZZ"
+
+
+def test_the_score_is_the_published_one() -> None:
+    """Worked by hand: E1 = 1000 * 60 / 5000 = 12, E2 = 48, 2 (30 ln(30/12) + 30 ln(30/48)) = 26.777..."""
+    assert surprise(30, 1000, 30, 4000) == pytest.approx(26.777, abs=0.001)
+    assert surprise(5, 100, 20, 400) == 0  # as usual
+    assert surprise(4, 100, 20, 400) == 0  # a fall
+    assert surprise(5, 100, 0, 400) == pytest.approx(10 * 1.6094379)  # new: 2 * 5 ln(500/100)
+    assert surprise(5, 100, 0, 0) == 0  # nothing is known
+
+
+def test_what_rises_comes_before_what_is_always_there() -> None:
+    now = week(1000, always=400, rising=40, new=8, falling=50)
+    usual = week(1000, always=400, rising=10, falling=100)
+    ranked = rank(now, [usual] * 4)
+    assert [trend.tag for trend in ranked] == ["rising", "new", "always", "falling"]
+    assert [trend.why for trend in ranked] == [
+        "40 people in 7 days, 4.0 times its usual 10.0",
+        "8 people in 7 days, none in the weeks before",
+        "400 people in 7 days, where 400.0 are usual",
+        "50 people in 7 days, where 100.0 are usual",
+    ]
+
+
+def test_growth_of_the_whole_network_is_no_trend() -> None:
+    (trend,) = rank(week(2000, always=800), [week(1000, always=400)] * 4)
+    assert (trend.score, trend.usual) == (0, 800)
+
+
+def test_chance_is_no_trend() -> None:
+    (trend,) = rank(week(1000, steady=420), [week(1000, steady=400)] * 4)
+    assert 0 < surprise(420, 1000, 1600, 4000) < CHANCE
+    assert trend.score == 0
+
+
+def test_nobody_trends_alone() -> None:
+    spam = {"BuyNow": {"spammer": 5_000}}
+    ranked = rank(count([spam] * 168 + [{"tea": {"ann": 1, "bob": 1}}]), [])
+    assert [trend.tag for trend in ranked] == ["tea"]
+
+
+def test_ties_go_by_tag_and_without_a_past_by_people() -> None:
+    ranked = rank(week(50, zebra=5, ant=5, bee=7, cat=5), [])
+    assert [trend.tag for trend in ranked] == ["bee", "ant", "cat", "zebra"]
+    assert ranked[0].why == "7 people in 7 days; no earlier week is known"
+
+
+@pytest.mark.parametrize("ago", [5, 24, 100, 144])
+def test_every_hour_of_the_week_is_counted_again_within_a_day(ago: int) -> None:
+    hour = NOW - HOUR * ago
+    runs = [NOW + HOUR * later for later in range(24)]
+    assert sum(hour in trending._hours_to_count(until, until - HOUR * 4) for until in runs) == 1
+    assert all(4 <= len(trending._hours_to_count(until, until - HOUR * 4)) <= 4 + 7 for until in runs)
+
+
+def test_what_no_run_has_counted_yet_is_counted() -> None:
+    assert len(trending._hours_to_count(NOW, NOW - 7 * DAY)) == 168
+    assert set(trending._hours_to_count(NOW, NOW - HOUR * 30)) >= {NOW - HOUR * ago for ago in range(1, 31)}
+
+
+# ---- Whole runs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _few_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As moto takes its time for every query."""
+    monkeypatch.setattr(models, "SHARDS", 1)
+
+
+@pytest.fixture
+def queue(aws: None) -> Queue:
+    return Queue(f"{STACK}-analytics-update_trending_hashtags")
+
+
+def post(post_id: str, author: str, text: str, at: datetime, **more: Any) -> None:
+    Post.new(post_id, author_id=author, text=text, created_at=at, **more).save()
+
+
+@pytest.fixture
+def posts(aws: None) -> None:
+    """Five weeks: #tea is always there, #snow is new, and a spammer is at work."""
+    for days in range(0, 34, 3):
+        at = NOW - DAY * days - HOUR
+        post(f"tea{days}", f"user{days % 9}", "#tea time", at)
+    for number in range(4):
+        post(f"snow{number}", f"user{number}", "＃Snow! #SNOW", NOW - HOUR * (3 + 40 * number))
+        post(f"spam{number}", "spammer", "#BuyNow #snow", NOW - HOUR * (number + 1) + timedelta(minutes=59))
+    post("edge.in", "user7", "#edge", NOW - 7 * DAY)
+    post("edge.also", "user8", "#edge", NOW - timedelta(microseconds=1))
+    post("edge.before", "user5", "#edge", NOW - 7 * DAY - timedelta(microseconds=1))
+    post("edge.after", "user6", "#edge", NOW)
+    post("hidden", "user6", "#edge #secret", NOW - HOUR, visibility="hidden")
+    post("friends", "user7", "#secret", NOW - HOUR, visibility="followers")
+
+
+def independent_count(until: datetime) -> dict[str, tuple[int, int]]:
+    """People and posts of each tag, from the raw rows."""
+    people: dict[str, set[str]] = defaultdict(set)
+    in_posts: Counter[str] = Counter()
+    for row in Post.scan():
+        if row.visibility == "public" and until - 7 * DAY <= row.created_at < until:
+            for tag in {word.lstrip("#＃").rstrip("!").casefold() for word in row.text.split() if word[0] in "#＃"}:
+                people[tag].add(row.author_id)
+                in_posts[tag] += 1
+    return {tag: (len(people[tag]), in_posts[tag]) for tag in people}
+
+
+def message(at: datetime = NOW, **kwargs: Any) -> dict[str, Any]:
+    return {"task": "update_trending_hashtags", "scheduled_time": at.isoformat(), "kwargs": kwargs}
+
+
+def make_run(queue: Queue, at: datetime = NOW, **kwargs: Any) -> Any:
+    """Run once through the queue; return the ledger's row."""
+    queue.send(message(at, **kwargs))
+    queue.deliver(handle)
+    (row,) = RunRecord.query(f"update_trending_hashtags#{at.date()}", RunRecord.run_id.startswith(run_id(at)))
+    return row
+
+
+def beside(at: datetime) -> None:
+    """Make a run in the midst of another."""
+    message = Message(task="update_trending_hashtags", id="beside it", sent_at=at)
+    handle(top=10, full=False, run=Run(handle.task, message, cast(LambdaContext, Context())))
+
+
+def run_id(at: datetime) -> str:
+    return f"update_trending_hashtags@{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def rows() -> dict[str, tuple[int, int]]:
+    """People and posts of each hashtag that has any."""
+    return {row.tag: (row.authors, row.posts) for row in Hashtag.scan(Hashtag.posts > 0)}
+
+
+def marked() -> set[str]:
+    return {row.tag for row in Hashtag.scan(Hashtag.trending == True)}  # noqa: E712
+
+
+def everything() -> list[dict[str, Any]]:
+    """All that a run writes, but for when."""
+    found = [
+        {k: v for k, v in row.attribute_values.items() if k not in ("as_of", "expires")}
+        for model in (Hashtag, HashtagTally)
+        for row in model.scan()
+    ]
+    return sorted(found, key=repr)
+
+
+@pytest.mark.usefixtures("posts")
+def test_a_run_agrees_with_a_count_over_the_raw_rows(queue: Queue) -> None:
+    run = make_run(queue)
+    assert run.outcome == "succeeded"
+    expected = independent_count(NOW)
+    assert rows() == expected
+    assert expected["edge"] == (2, 2), "the week is half open"
+    assert "secret" not in expected
+    board = TrendingHashtags.get("#")
+    found = [(entry["tag"], entry["shown"], entry["authors"]) for entry in board.tags]
+    assert found == [("snow", "Snow", 5), ("tea", "tea", 3), ("edge", "edge", 2)]
+    assert marked() == {"snow", "tea", "edge"}
+    assert run.result["trending"][0].startswith("#Snow: 5 people in 7 days, none in the weeks before")
+    assert (run.result["tags"], run.result["hours_counted"]) == (4, 168)
+
+
+@pytest.mark.usefixtures("posts")
+def test_the_next_hour_counts_few_hours_and_writes_what_differs(queue: Queue) -> None:
+    make_run(queue)
+    post("new", "user1", "#snow again", NOW + timedelta(minutes=5))
+    run = make_run(queue, NOW + HOUR)
+    assert rows() == independent_count(NOW + HOUR)
+    assert run.result["hours_counted"] <= 4 + 7
+    assert run.result["hours_changed"] == 1
+    assert run.result["rows_written"] == 1, "as many use #edge as before, though others"
+    assert Hashtag.get("buynow").as_of == NOW
+
+
+@pytest.mark.usefixtures("posts")
+def test_only_the_first_are_marked_and_the_rest_unmarked(queue: Queue) -> None:
+    make_run(queue)
+    make_run(queue, NOW + HOUR, top=1)
+    assert marked() == {TrendingHashtags.get("#").tags[0]["tag"]}
+    assert rows() == independent_count(NOW + HOUR)
+
+
+@pytest.mark.usefixtures("posts")
+def test_a_late_post_counts_with_the_next_run_if_it_is_hours_late_and_within_a_day_if_days(queue: Queue) -> None:
+    make_run(queue)
+    post("hours.late", "user8", "#snow", NOW - HOUR * 2 + timedelta(minutes=1))
+    make_run(queue, NOW + HOUR)
+    assert rows() == independent_count(NOW + HOUR)
+    late = NOW - DAY * 3
+    post("days.late", "user6", "#snow", late)
+    post("hidden.since", "user5", "#snow", late, visibility="hidden")
+    runs = [NOW + HOUR * later for later in range(2, 26)]
+    (when,) = [until for until in runs if late in trending._hours_to_count(until, until - HOUR * 4)]
+    make_run(queue, when - HOUR)
+    assert rows() != independent_count(when - HOUR)
+    make_run(queue, when)
+    assert rows() == independent_count(when)
+
+
+@pytest.mark.usefixtures("posts")
+def test_a_full_run_counts_all_hours_again(queue: Queue) -> None:
+    make_run(queue)
+    post("days.late", "user6", "#snow", NOW - DAY * 3)
+    run = make_run(queue, NOW + HOUR, full=True)
+    assert rows() == independent_count(NOW + HOUR)
+    assert (run.result["hours_counted"], run.result["hours_changed"]) == (168, 2)
+
+
+@pytest.mark.usefixtures("posts")
+def test_a_run_made_twice_changes_nothing(queue: Queue) -> None:
+    make_run(queue)
+    before = everything()
+    again = {**message(), "id": "another run of the same hour"}
+    del again["scheduled_time"]
+    queue.send({**again, "sent_at": NOW.isoformat()})
+    queue.deliver(handle)
+    (row,) = RunRecord.query(
+        f"update_trending_hashtags#{NOW.date()}", RunRecord.run_id == "another run of the same hour"
+    )
+    assert (row.result["hours_changed"], row.result["rows_written"]) == (0, 0)
+    assert everything() == before
+
+
+@pytest.mark.usefixtures("posts")
+def test_two_runs_at_once_come_to_the_same(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.send(message())
+    ranked = trending.rank
+
+    def interrupted(*args: Any) -> Any:
+        monkeypatch.setattr(trending, "rank", ranked)
+        beside(NOW)
+        return ranked(*args)
+
+    monkeypatch.setattr(trending, "rank", interrupted)
+    assert queue.deliver(handle) == []
+    assert rows() == independent_count(NOW)
+
+
+@pytest.mark.usefixtures("posts")
+def test_a_late_run_leaves_a_newer_ones_work_alone(queue: Queue) -> None:
+    make_run(queue, NOW + HOUR)
+    before = everything()
+    late = make_run(queue, NOW)
+    assert (late.outcome, late.error) == ("skipped", "a newer run, of 2026-11-01 05:00 UTC, has been made")
+    assert everything() == before
+
+
+@pytest.mark.usefixtures("posts")
+def test_a_run_overtaken_by_a_newer_one_writes_over_none_of_its_rows(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post("next", "user1", "#edge", NOW + timedelta(minutes=1))
+    ranked = trending.rank
+
+    def overtaken(*args: Any) -> Any:
+        monkeypatch.setattr(trending, "rank", ranked)
+        beside(NOW + HOUR)
+        return ranked(*args)
+
+    monkeypatch.setattr(trending, "rank", overtaken)
+    make_run(queue)
+    assert rows() == independent_count(NOW + HOUR)
+    assert TrendingHashtags.get("#").as_of == NOW + HOUR
+
+
+@pytest.mark.usefixtures("posts")
+@pytest.mark.parametrize("writes", [0, 2, 4])
+def test_a_run_cut_off_anywhere_is_made_up_for(queue: Queue, monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
+    make_run(queue, NOW - HOUR)
+    save: Callable[..., bool] = trending._save
+    left = writes
+
+    def cut_off(row: Any) -> bool:
+        nonlocal left
+        if not left:
+            raise ConnectionError("cut off")
+        left -= 1
+        return save(row)
+
+    with monkeypatch.context() as cut:
+        cut.setattr(trending, "_save", cut_off)
+        queue.send(message())
+        assert len(queue.deliver(handle)) == 1
+    queue.send(message())
+    queue.deliver(handle)
+    assert rows() == independent_count(NOW)
+    assert marked() == {entry["tag"] for entry in TrendingHashtags.get("#").tags}
+    assert TrendingHashtags.get("#").as_of == NOW
+
+
+@pytest.mark.usefixtures("posts")
+def test_a_tag_that_nobody_uses_any_more_is_unmarked_and_may_go(queue: Queue) -> None:
+    make_run(queue)
+    make_run(queue, NOW + 8 * DAY)
+    snow = Hashtag.get("snow")
+    assert (snow.authors, snow.posts, snow.trending) == (0, 0, False)
+    assert snow.expires is not None
+    assert TrendingHashtags.get("#").tags == []
+    post("back", "user1", "#SnoW", NOW + 8 * DAY)
+    make_run(queue, NOW + 8 * DAY + HOUR)
+    assert (Hashtag.get("snow").shown, Hashtag.get("snow").expires) == ("SnoW", None)
+
+
+@pytest.mark.usefixtures("posts")
+def test_what_is_usual_is_what_was_counted_then(queue: Queue) -> None:
+    """Earlier weeks are read from the rows of their own runs, or counted from the posts where there was no run."""
+    midnight = NOW.replace(hour=0)
+    make_run(queue, midnight - 7 * DAY)
+    for row in list(Post.scan(Post.created_at < midnight - 7 * DAY)):
+        row.delete()
+    make_run(queue)
+    tea = next(entry for entry in TrendingHashtags.get("#").tags if entry["tag"] == "tea")
+    assert tea["usual"] == pytest.approx(9 * 4 / (9 * 4) * 10, rel=0.5)
+    assert tea["score"] == 0
+
+
+def test_what_is_too_large_for_a_row_is_split(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trending, "ENTRIES_IN_A_CHUNK", 2)
+    for number in range(5):
+        post(f"many{number}", f"user{number}", f"#many #tag{number}", NOW - HOUR)
+    make_run(queue)
+    assert rows() == independent_count(NOW)
+    assert rows()["many"] == (5, 5)
+    assert len(list(HashtagTally.query("2026-11-01", HashtagTally.chunk.startswith("T03#")))) == 5
+    for number in range(4):
+        Post(f"many{number}").delete()
+    make_run(queue, NOW + HOUR)
+    assert rows() == independent_count(NOW + HOUR) == {"many": (1, 1), "tag4": (1, 1)}
+    assert len(list(HashtagTally.query("2026-11-01", HashtagTally.chunk.startswith("T03#")))) == 1
+
+
+def test_a_network_without_posts_has_no_trends(queue: Queue) -> None:
+    run = make_run(queue)
+    assert run.outcome == "succeeded"
+    assert run.result["trending"] == []
+    assert TrendingHashtags.get("#").tags == []
+
+
+@pytest.mark.parametrize("name", ["typical", "duplicate", "poison"])
+def test_the_events_are_what_lambda_receives(queue: Queue, name: str) -> None:
+    event = json.loads((ROOT / f"events/update_trending_hashtags/{name}.json").read_text("utf-8"))
+    for record in event["Records"]:
+        record["eventSourceARN"] = f"arn:aws:sqs:us-east-1:123456789012:{queue.name}"
+    answer = handle.lambda_handler(event, Context())
+    assert answer == {"batchItemFailures": []}
+    (row,) = RunRecord.query("update_trending_hashtags#2026-11-01")
+    assert row.outcome == ("rejected" if name == "poison" else "succeeded")
+    assert (row.error or "").startswith("update_trending_hashtags: top: " if name == "poison" else "")
+
+
+def test_a_tag_is_a_key_in_its_folded_form(queue: Queue) -> None:
+    post("one", "ann", "#Straße", NOW - HOUR)
+    post("two", "bob", "#STRASSE", NOW - HOUR)
+    make_run(queue)
+    assert rows() == {fold("straße"): (2, 2)}
