@@ -120,7 +120,7 @@ def start(port: int = PORT) -> str:
     }
     with (HOME / "emulator.log").open("w") as log:
         process = subprocess.Popen(
-            [EMULATOR, "-m", "ministack"],
+            [EMULATOR, "-P", ROOT / "manage/emulator.py"],
             cwd=HOME,
             env={**inherited, **settings},
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,182 @@
+"""The emulator, with a scheduler that fires as EventBridge Scheduler does.
+
+The emulator keeps schedules as the Scheduler API asks, but fires them differently: it leaves the keyword
+`<aws.scheduler.scheduled-time>` in messages as it stands, makes up for what a disabled schedule missed, and fires a
+one-time schedule again after a restart. So this runs it with its own firing left out, and fires what is due itself.
+
+The emulator's interpreter runs this file, in an environment that knows nothing of this project.
+"""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import dropwhile, takewhile
+from typing import Any
+
+import boto3
+from aws_croniter import AwsCroniter
+from botocore.exceptions import BotoCoreError, ClientError
+
+SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+"""What EventBridge Scheduler replaces by the time that a schedule was meant to fire."""
+SECONDS_BETWEEN_TICKS = 5
+
+logger = logging.getLogger("backbeat.scheduler")
+
+
+class NotUnderstood(ValueError):
+    """The times of this schedule are not known here; the text says why."""
+
+
+def times(schedule: Mapping[str, Any], after: datetime) -> Iterator[datetime]:
+    """When a schedule fires, after `after` and in order; there may be no end to it.
+
+    Cron expressions are EventBridge's, of six fields ("Schedule types on EventBridge Scheduler").
+
+    Args:
+        schedule: The schedule, as GetSchedule answers.
+        after: A time with its time zone.
+
+    Raises:
+        NotUnderstood: Its expression is wrong, or its time zone is not UTC.
+    """
+    zone = schedule.get("ScheduleExpressionTimezone") or "UTC"
+    if zone != "UTC":
+        raise NotUnderstood(f"its time zone is {zone}; only UTC is known here")
+    expression = schedule["ScheduleExpression"]
+    match = re.fullmatch(r"(cron|rate|at)\((.*)\)", expression)
+    if match is None:
+        raise NotUnderstood(f"{expression!r} is neither cron(...), rate(...) nor at(...)")
+    kind, argument = match.groups()
+    start, end = schedule.get("StartDate"), schedule.get("EndDate")
+    try:
+        if kind == "cron":
+            # Whole seconds: within the last millisecond of a minute the library skips the next one.
+            found = _cron(AwsCroniter(argument), after.astimezone(UTC).replace(microsecond=0))
+        elif kind == "rate":
+            found = _rate(argument, (start or schedule["CreationDate"]).astimezone(UTC), after)
+        else:
+            at = datetime.strptime(argument, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+            found = iter([at] if at > after else [])
+    except ValueError as error:
+        raise NotUnderstood(f"{expression!r}: {error}") from error
+    if start is not None:
+        found = dropwhile(lambda time: time < start, found)
+    if end is not None:
+        found = takewhile(lambda time: time <= end, found)
+    return found
+
+
+def _cron(cron: AwsCroniter, after: datetime) -> Iterator[datetime]:
+    while (after := cron.get_next(after)[0]) is not None:
+        yield after
+
+
+def _rate(argument: str, first: datetime, after: datetime) -> Iterator[datetime]:
+    match = re.fullmatch(r"([1-9]\d*) (minute|hour|day)s?", argument)
+    if match is None:
+        raise ValueError("rate takes a number from 1 up and minutes, hours or days")
+    interval = timedelta(**{f"{match[2]}s": int(match[1])})
+    return _every(interval, first.replace(microsecond=0), after)
+
+
+def _every(interval: timedelta, first: datetime, after: datetime) -> Iterator[datetime]:
+    time = first + interval * max(0, (after - first) // interval + 1)
+    while True:
+        yield time
+        time += interval
+
+
+def scheduled(target_input: str, time: datetime) -> str:
+    """A schedule's input as its target receives it, for the time that the schedule was meant to fire."""
+    return target_input.replace(SCHEDULED_TIME, f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+
+
+class Scheduler:
+    """Fires the schedules that the Scheduler API holds, in the emulator or wherever the clients lead."""
+
+    def __init__(self, scheduler: Any, sqs: Any, now: datetime) -> None:
+        self._scheduler = scheduler
+        self._sqs = sqs
+        self._ticked = now
+        self._fired: dict[str, datetime] = {}  # up to when each enabled schedule has fired, by ARN
+        self._once: dict[str, dict[str, Any]] = {}  # the one-time schedules, which never change, by ARN
+
+    def tick(self, now: datetime) -> None:
+        """Fire what has come due since the last tick.
+
+        What a recurring schedule missed while it was disabled, or while nothing ran here, stays missed. A one-time
+        schedule that is deleted once it has fired is fired for as long as it is there. What could not be sent is
+        tried again at the next tick.
+        """
+        enabled = self._enabled()
+        self._fired = {arn: self._fired.get(arn, self._ticked) for arn in enabled}
+        self._ticked = now
+        for arn, schedule in enabled.items():
+            try:
+                self._fire(arn, schedule, now)
+            except (NotUnderstood, ClientError) as error:
+                logger.error("%s does not fire: %s", arn, error)  # noqa: TRY400 - one line, at each tick
+
+    def _enabled(self) -> dict[str, dict[str, Any]]:
+        # The emulator answers in one page, which it cuts off at as many as are asked for.
+        listed = self._scheduler.list_schedules(State="ENABLED", MaxResults=1_000_000)["Schedules"]
+        found: dict[str, dict[str, Any]] = {}
+        for item in listed:
+            arn = item["Arn"]
+            try:
+                found[arn] = self._once.get(arn) or self._scheduler.get_schedule(
+                    GroupName=item["GroupName"], Name=item["Name"]
+                )
+            except self._scheduler.exceptions.ResourceNotFoundException:
+                continue  # deleted since
+        self._once = {arn: schedule for arn, schedule in found.items() if _is_once(schedule)}
+        return found
+
+    def _fire(self, arn: str, schedule: Mapping[str, Any], now: datetime) -> None:
+        since = datetime.min.replace(tzinfo=UTC) if _is_once(schedule) else self._fired[arn]
+        target = schedule["Target"]
+        for time in takewhile(lambda time: time <= now, times(schedule, since)):
+            queue = self._sqs.get_queue_url(QueueName=target["Arn"].rsplit(":", 1)[-1])["QueueUrl"]
+            self._sqs.send_message(QueueUrl=queue, MessageBody=scheduled(target["Input"], time))
+            logger.info("%s fired for %s", arn, time)
+            self._fired[arn] = time
+            if _is_once(schedule):
+                self._scheduler.delete_schedule(GroupName=schedule["GroupName"], Name=schedule["Name"])
+
+
+def _is_once(schedule: Mapping[str, Any]) -> bool:
+    """Whether a schedule fires once, and is then deleted."""
+    return schedule["ScheduleExpression"].startswith("at(") and schedule.get("ActionAfterCompletion") == "DELETE"
+
+
+def keep_firing() -> None:
+    """Fire the emulator's schedules for as long as it runs."""
+    endpoint = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
+    session = boto3.Session("test", "test", region_name=os.environ["AWS_DEFAULT_REGION"])
+    clients = session.client("scheduler", endpoint_url=endpoint), session.client("sqs", endpoint_url=endpoint)
+    scheduler = Scheduler(*clients, now=datetime.now(UTC))
+    pause = threading.Event()
+    while not pause.wait(SECONDS_BETWEEN_TICKS):
+        try:
+            scheduler.tick(datetime.now(UTC))
+        except (BotoCoreError, ClientError) as error:  # it is starting, or stopping
+            logger.warning("the emulator does not answer: %s", error)
+
+
+def main() -> None:
+    """Run the emulator, until it is told to stop."""
+    from ministack import app
+    from ministack.services import scheduler
+
+    if not hasattr(scheduler, "start_scheduler"):
+        raise SystemExit("This version of the emulator starts its scheduler in another way, and would fire twice.")
+    scheduler.start_scheduler = threading.Thread(target=keep_firing, name="schedules", daemon=True).start
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""What fires on the local cloud, and for which time: as EventBridge Scheduler would."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import Queue
+
+from manage.emulator import NotUnderstood, Scheduler, scheduled, times
+
+SUNDAY = datetime(2026, 11, 1, tzinfo=UTC)
+GROUP = "default"
+
+
+def at(*day_hour_minute: int) -> datetime:
+    return datetime(2026, 11, *day_hour_minute, tzinfo=UTC)
+
+
+def a_schedule(expression: str, **more: Any) -> dict[str, Any]:
+    return {"ScheduleExpression": expression, "CreationDate": SUNDAY, **more}
+
+
+@pytest.mark.parametrize(
+    ("expression", "after", "expected"),
+    [
+        ("cron(0 2 * * ? *)", at(1, 1, 59), [at(1, 2), at(2, 2)]),
+        ("cron(0 2 * * ? *)", at(1, 2), [at(2, 2), at(3, 2)]),  # after a time means after it
+        ("cron(0 * * * ? *)", at(1, 23, 30), [at(2, 0), at(2, 1)]),
+        ("cron(0 * * * ? *)", at(1, 2) - timedelta(microseconds=1), [at(1, 2), at(1, 3)]),
+        ("cron(0 * * * ? *)", at(1, 2) + timedelta(microseconds=1), [at(1, 3), at(1, 4)]),
+        ("cron(0 1 ? * SUN *)", at(1, 1), [at(8, 1), at(15, 1)]),
+        ("cron(0 9 ? * 2 *)", at(1), [at(2, 9), at(9, 9)]),  # 2 is Monday, unlike in Unix's cron
+        ("cron(0/20 8-9 L * ? *)", at(30, 8, 40), [at(30, 9), at(30, 9, 20)]),
+        ("cron(0 0 ? * FRI#2 *)", at(1), [at(13), datetime(2026, 12, 11, tzinfo=UTC)]),
+        ("cron(0 12 29 2 ? *)", at(1), [datetime(2028, 2, 29, 12, tzinfo=UTC), datetime(2032, 2, 29, 12, tzinfo=UTC)]),
+        ("cron(0 0 31 2 ? *)", at(1), []),
+        ("cron(0 0 1 1 ? 2020)", at(1), []),
+        ("rate(1 hour)", at(1, 0, 30), [at(1, 1), at(1, 2)]),
+        ("rate(90 minutes)", SUNDAY - timedelta(days=400), [at(1), at(1, 1, 30)]),
+        ("rate(2 days)", at(3), [at(5), at(7)]),
+        ("at(2026-11-01T04:15:01)", at(1, 4), [at(1, 4, 15, 1)]),
+        ("at(2026-11-01T04:15:01)", at(1, 4, 15, 1), []),
+    ],
+)
+def test_the_times_of_an_expression(expression: str, after: datetime, expected: list[datetime]) -> None:
+    assert list(islice(times(a_schedule(expression), after), 2)) == expected
+
+
+@settings(max_examples=50)
+@given(
+    minute=st.integers(0, 59),
+    hours=st.sets(st.integers(0, 23), min_size=1),
+    weekday=st.integers(0, 6),
+    after=st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+)
+def test_the_next_time_is_the_first_that_matches(minute: int, hours: set[int], weekday: int, after: datetime) -> None:
+    name = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")[weekday]
+    expression = f"cron({minute} {','.join(map(str, sorted(hours)))} ? * {name} *)"
+    midnight = after.replace(hour=0, minute=0, second=0, microsecond=0)
+    within_eight_days = (
+        midnight + timedelta(days=day, hours=hour, minutes=minute) for day in range(8) for hour in range(24)
+    )
+    expected = next(t for t in within_eight_days if t > after and t.hour in hours and t.weekday() == weekday)
+    assert next(times(a_schedule(expression), after)) == expected
+
+
+def test_the_times_lie_between_start_and_end() -> None:
+    daily = a_schedule("cron(0 2 * * ? *)", StartDate=at(3, 2), EndDate=at(4, 2))
+    assert list(times(daily, SUNDAY)) == [at(3, 2), at(4, 2)]
+
+
+@pytest.mark.parametrize(
+    ("expression", "wrong"),
+    [
+        ("cron(0 2 * * *)", "6 required, 5 provided"),
+        ("cron(61 2 * * ? *)", "61"),
+        ("cron(0 2 * * MON *)", "question mark"),
+        ("cron(0/0 2 * * ? *)", "step"),
+        ("rate(0 hours)", "from 1 up"),
+        ("rate(3 weeks)", "minutes, hours or days"),
+        ("at(tomorrow)", "tomorrow"),
+        ("0 2 * * *", "neither cron"),
+    ],
+)
+def test_an_expression_that_is_wrong_is_named(expression: str, wrong: str) -> None:
+    with pytest.raises(NotUnderstood, match=wrong):
+        times(a_schedule(expression), SUNDAY)
+
+
+def test_another_time_zone_is_refused_not_ignored() -> None:
+    with pytest.raises(NotUnderstood, match="Europe/Paris"):
+        times(a_schedule("cron(0 2 * * ? *)", ScheduleExpressionTimezone="Europe/Paris"), SUNDAY)
+
+
+def test_the_scheduled_time_is_written_as_the_service_writes_it() -> None:
+    assert scheduled('{"t": "<aws.scheduler.scheduled-time>"}', at(1, 4)) == '{"t": "2026-11-01T04:00:00Z"}'
+
+
+class Cloud:
+    """moto's scheduler, with one queue behind all schedules."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.api = boto3.client("scheduler")
+        self.scheduler = Scheduler(self.api, queue.sqs, SUNDAY)
+
+    def put(self, name: str, expression: str, **more: Any) -> None:
+        body = {"name": name, "for": "<aws.scheduler.scheduled-time>"}
+        self.api.create_schedule(
+            Name=name,
+            ScheduleExpression=expression,
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target={
+                "Arn": f"arn:aws:sqs:us-east-1:123456789012:{self.queue.name}",
+                "RoleArn": "arn:aws:iam::123456789012:role/any",
+                "Input": json.dumps(body),
+            },
+            **more,
+        )
+
+    def set_state(self, name: str, state: str) -> None:
+        known = self.api.get_schedule(Name=name)
+        kept = {key: known[key] for key in ("ScheduleExpression", "FlexibleTimeWindow", "Target")}  # type: ignore[literal-required]
+        self.api.update_schedule(Name=name, State=state, **kept)  # type: ignore[arg-type]
+
+    def tick(self, now: datetime) -> list[tuple[str, str]]:
+        """What a tick puts on the queue."""
+        self.scheduler.tick(now)
+        records = self.queue.receive()["Records"]
+        for record in records:
+            self.queue.sqs.delete_message(QueueUrl=self.queue.url, ReceiptHandle=record["receiptHandle"])
+        return [(body["name"], body["for"]) for body in (json.loads(record["body"]) for record in records)]
+
+
+@pytest.fixture
+def cloud(media_queue: Queue) -> Cloud:
+    return Cloud(media_queue)
+
+
+def test_a_schedule_fires_once_with_its_own_time_not_the_ticks(cloud: Cloud) -> None:
+    cloud.put("nightly", "cron(0 2 * * ? *)")
+    assert cloud.tick(at(1, 1, 59)) == []
+    assert cloud.tick(at(1, 2, 3)) == [("nightly", "2026-11-01T02:00:00Z")]
+    assert cloud.tick(at(1, 2, 4)) == []
+
+
+def test_ticks_that_come_late_fire_each_time_in_order(cloud: Cloud) -> None:
+    cloud.put("hourly", "cron(0 * * * ? *)")
+    assert cloud.tick(at(1, 3)) == [("hourly", f"2026-11-01T0{hour}:00:00Z") for hour in (1, 2, 3)]
+
+
+def test_what_a_disabled_schedule_missed_stays_missed(cloud: Cloud) -> None:
+    cloud.put("hourly", "cron(0 * * * ? *)")
+    assert cloud.tick(at(1, 0, 30)) == []
+    cloud.set_state("hourly", "DISABLED")
+    assert cloud.tick(at(1, 3, 30)) == []
+    cloud.set_state("hourly", "ENABLED")
+    assert cloud.tick(at(1, 3, 31)) == []
+    assert cloud.tick(at(1, 4)) == [("hourly", "2026-11-01T04:00:00Z")]
+
+
+def test_a_one_time_schedule_fires_however_late_and_is_gone(cloud: Cloud) -> None:
+    cloud.put("once", "at(2026-10-30T12:00:00)", ActionAfterCompletion="DELETE")
+    cloud.put("later", "at(2026-11-01T05:00:00)", ActionAfterCompletion="DELETE")
+    assert cloud.tick(at(1, 4)) == [("once", "2026-10-30T12:00:00Z")]
+    assert [schedule["Name"] for schedule in cloud.api.list_schedules()["Schedules"]] == ["later"]
+    assert cloud.tick(at(1, 5)) == [("later", "2026-11-01T05:00:00Z")]
+    assert cloud.tick(at(1, 6)) == []
+
+
+def test_a_one_time_schedule_that_stays_does_not_fire_again_after_a_restart(cloud: Cloud) -> None:
+    cloud.put("kept", "at(2026-11-01T04:00:00)", ActionAfterCompletion="NONE")
+    assert cloud.tick(at(1, 4)) == [("kept", "2026-11-01T04:00:00Z")]
+    cloud.scheduler = Scheduler(cloud.api, cloud.queue.sqs, at(1, 4, 1))
+    assert cloud.tick(at(1, 5)) == []
+
+
+def test_a_wrong_schedule_does_not_stop_the_others(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    cloud.put("broken", "cron(99 * * * ? *)")
+    cloud.put("hourly", "cron(0 * * * ? *)")
+    assert cloud.tick(at(1, 1)) == [("hourly", "2026-11-01T01:00:00Z")]
+    assert "schedule/default/broken does not fire" in caplog.text
+    assert "99" in caplog.text
+
+
+def test_what_the_queue_did_not_take_is_fired_at_the_next_tick(cloud: Cloud) -> None:
+    cloud.put("hourly", "cron(0 * * * ? *)")
+    cloud.put("once", "at(2026-11-01T01:00:00)", ActionAfterCompletion="DELETE")
+    cloud.queue.sqs.delete_queue(QueueUrl=cloud.queue.url)
+    cloud.scheduler.tick(at(1, 1))
+    cloud.queue.sqs.create_queue(QueueName=cloud.queue.name)
+    assert sorted(cloud.tick(at(1, 1, 1))) == [("hourly", "2026-11-01T01:00:00Z"), ("once", "2026-11-01T01:00:00Z")]
