@@ -15,10 +15,12 @@ from rich.table import Table
 
 from backbeat import ledger
 from backbeat.models import Post, RunRecord
-from backbeat.tasks import PRIORITIES, TASKS, sortable
+from backbeat.tasks import PRIORITIES, TASKS, InvalidTaskArguments, QueueNotFound, sortable
 from backbeat.uploads import upload_key
-from manage import invoke, localcloud, sample
+from manage import invoke, localcloud, sample, schedules_cli
+from manage.emulator import NotUnderstood
 from manage.localcloud import LocalCloudError
+from manage.schedules import NotSettled, ScheduleNotFound
 from manage.stack import Stack, StackNotFound, delete
 from manage.terminal import AsJson, ago, console, errors, fail, outcome, print_json, size, the_stack
 
@@ -27,6 +29,17 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+MENDABLE = (
+    InvalidTaskArguments,
+    LocalCloudError,
+    NotSettled,
+    NotUnderstood,
+    QueueNotFound,
+    ScheduleNotFound,
+    StackNotFound,
+)
+"""What a user can mend: said in one sentence, without a traceback."""
 
 
 @app.callback()
@@ -323,11 +336,16 @@ def _done(as_json: bool, value: Any, text: str) -> None:
         console.print(text, markup=False)
 
 
+app.add_typer(schedules_cli.app, name="schedules")
+app.command()(schedules_cli.run)
+app.command()(schedules_cli.play)
+
+
 def main() -> None:
     """Run the command; what a user can mend is one sentence, not a traceback."""
     try:
         app()
-    except (LocalCloudError, StackNotFound) as error:
+    except MENDABLE as error:
         errors.print("[bold red]backbeat:[/]", end=" ")
         errors.print(str(error), markup=False)
         raise SystemExit(1) from None

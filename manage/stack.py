@@ -70,6 +70,7 @@ class Stack:
         models.bind(self.tables)
         os.environ.update(self.tables)
         tasks.sqs.cache_clear()
+        tasks.scheduler.cache_clear()
         tasks.queue_url.cache_clear()
 
     def tasks(self) -> dict[str, dict[str, str]]:

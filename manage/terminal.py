@@ -65,6 +65,7 @@ def ago(time: datetime | None) -> str:
 COLOURS = {
     "succeeded": "green",
     "skipped": "dim",
+    "queued": "cyan",
     "running": "cyan",
     "in parts": "cyan",
     "retrying": "yellow",

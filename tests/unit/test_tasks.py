@@ -1,8 +1,6 @@
 """Declarations and producers: what is wrong fails at the caller, before anything is sent."""
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -214,12 +212,6 @@ def test_a_stack_without_a_group_for_one_time_schedules_is_named(
     with pytest.raises(ScheduleGroupNotFound, match=f"'{STACK}-delayed' in us-east-1"):
         process_media_upload.apply_async(KWARGS, countdown=86_400)
     assert media_queue.depth() == (0, 0)
-
-
-def test_a_producer_needs_only_boto3_and_pydantic() -> None:
-    hidden = ["aws_lambda_powertools", "pynamodb", "jinja2"]
-    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); import backbeat.tasks, backbeat.messages"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_is_sent_is_what_is_parsed(media_queue: Queue) -> None:

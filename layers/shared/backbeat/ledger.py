@@ -25,6 +25,8 @@ KEPT = timedelta(days=30)
 class Outcome(StrEnum):
     """How an attempt ended, or that it has not."""
 
+    QUEUED = "queued"
+    """An operator has put it on its queue; only such runs are known before they start."""
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     SKIPPED = "skipped"
@@ -39,6 +41,12 @@ class Outcome(StrEnum):
     """It is planned, and its parts are at work."""
     INCOMPLETE = "incomplete"
     """A part of it is dead; retrying that part's letter finishes the run."""
+
+
+SETTLED = frozenset({Outcome.SUCCEEDED, Outcome.SKIPPED, Outcome.REJECTED, Outcome.DEAD, Outcome.INCOMPLETE})
+"""The outcomes after which nothing more happens by itself."""
+FAILED = frozenset({Outcome.REJECTED, Outcome.DEAD, Outcome.INCOMPLETE})
+"""The outcomes that wait for an operator."""
 
 
 class AlreadySucceeded(Exception):
@@ -77,8 +85,8 @@ class Attempt:
 def claim(message: Message, task_class: str, until: datetime, request_id: str) -> int:
     """Claim a scheduled run before it works; return the attempt's number, from 1.
 
-    A run is to be had when it is new, waits for a retry, was claimed by an invocation that went silent, ended in the
-    dead queue, or has parts at work that may have to be sent again; for the last two its attempts count anew.
+    A run is to be had when it is new or queued, waits for a retry, was claimed by an invocation that went silent, ended
+    in the dead queue, or has parts at work that may have to be sent again; for the last two its attempts count anew.
 
     Args:
         message: The scheduled message.
@@ -100,7 +108,7 @@ def claim(message: Message, task_class: str, until: datetime, request_id: str) -
         RunRecord.lease_until.set(until),
     ]
     silent = (outcome == Outcome.RUNNING) & (RunRecord.lease_until < now)
-    waiting = outcome.does_not_exist() | (outcome == Outcome.RETRYING) | silent
+    waiting = outcome.does_not_exist() | outcome.is_in(Outcome.QUEUED, Outcome.RETRYING) | silent
     if _updated(row, [*actions, RunRecord.attempts.add(1)], waiting):
         return int(row.attempts)
     ended = outcome.is_in(Outcome.DEAD, Outcome.REJECTED, Outcome.SKIPPED, Outcome.IN_PARTS, Outcome.INCOMPLETE)
@@ -157,6 +165,26 @@ def incomplete(message: Message, error: str) -> None:
         [RunRecord.outcome.set(Outcome.INCOMPLETE), RunRecord.error.set(f"part {message.part} is dead: {error}")],
         RunRecord.outcome.exists() & (RunRecord.outcome != Outcome.SUCCEEDED),
     )
+
+
+def queued(message: Message, task_class: str) -> None:
+    """Note that a scheduled run's message is on its queue, unless the run is known already."""
+    actions = [
+        *_identity(message, task_class),
+        RunRecord.outcome.set(Outcome.QUEUED),
+        RunRecord.started.set(datetime.now(UTC)),
+    ]
+    _updated(_row(message), actions, RunRecord.outcome.does_not_exist())
+
+
+def find(message: Message) -> RunRecord | None:
+    """The run that a message asks for, if it is known."""
+    row = _row(message)
+    try:
+        row.refresh(consistent_read=True)
+    except RunRecord.DoesNotExist:
+        return None
+    return row
 
 
 def recent(task: str, day: date, limit: int) -> Iterator[RunRecord]:

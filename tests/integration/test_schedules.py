@@ -1,0 +1,66 @@
+"""Schedules and runs made by hand, on the local cloud."""
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import boto3
+from support import Backbeat
+
+from backbeat import ledger
+from backbeat.messages import Message
+from backbeat.tasks import process_media_upload
+from manage import schedules
+from manage.stack import Stack
+
+
+def misplaced(cloud: Stack) -> dict[str, Any]:
+    """The arguments of a run that is rejected at once: its upload belongs to no post."""
+    return {"bucket": cloud.buckets["uploads"], "key": "misplaced.jpg"}
+
+
+def test_a_schedule_fires_once_with_the_time_it_was_meant_for_and_is_gone(cloud: Stack) -> None:
+    time = datetime(2026, 11, 1, 4, tzinfo=UTC)
+    body = {
+        "task": "process_media_upload",
+        "kwargs": misplaced(cloud),
+        "scheduled_time": "<aws.scheduler.scheduled-time>",
+    }
+    api = boto3.client("scheduler")
+    queue = f"{cloud.name}-media-process_media_upload"
+    api.create_schedule(
+        Name="once",
+        GroupName=f"{cloud.name}-delayed",
+        ScheduleExpression="at(2026-11-01T04:00:00)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        ActionAfterCompletion="DELETE",
+        Target={
+            "Arn": f"arn:aws:sqs:us-east-1:000000000000:{queue}",
+            "RoleArn": f"arn:aws:iam::000000000000:role/{cloud.name}-scheduler-us-east-1",
+            "Input": json.dumps(body),
+        },
+    )
+    (run,) = schedules.wait([Message.model_validate({**body, "scheduled_time": time})], 60)
+    assert run.logical_time == time
+    assert (run.outcome, run.attempts) == ("rejected", 1)
+    assert api.list_schedules(GroupName=f"{cloud.name}-delayed")["Schedules"] == []
+
+
+def test_a_message_for_tomorrow_waits_as_a_schedule_of_the_stack(cloud: Stack) -> None:
+    message_id = process_media_upload.apply_async(misplaced(cloud), countdown=86_400)
+    api = boto3.client("scheduler")
+    schedule = api.get_schedule(GroupName=f"{cloud.name}-delayed", Name=message_id)
+    role = schedule["Target"]["RoleArn"].rsplit("/", 1)[-1]
+    assert boto3.client("iam").get_role(RoleName=role)["Role"]["Arn"] == schedule["Target"]["RoleArn"]
+    message = Message.model_validate_json(schedule["Target"]["Input"])
+    assert ledger.find(message) is None
+    api.delete_schedule(GroupName=f"{cloud.name}-delayed", Name=message_id)
+
+
+def test_a_task_is_run_by_hand_to_its_end(cloud: Stack, backbeat: Backbeat) -> None:
+    words = [f"{name}={value}" for name, value in misplaced(cloud).items()]
+    said = backbeat("run", "process_media_upload", *words, "--at", "2026-11-01T05:00Z", "--wait", fails=True)
+    assert "rejected: " in said
+    (run,) = [run for run in ledger.recent("process_media_upload", date(2026, 11, 1), 9) if run.logical_time.hour == 5]
+    assert (run.outcome, run.attempts) == ("rejected", 1)
+    assert "bucket: Field required" in backbeat("run", "process_media_upload", words[1], fails=True)
