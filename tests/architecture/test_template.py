@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -355,20 +356,32 @@ def test_nothing_writes_where_uploads_trigger_work() -> None:
 # ---- Schedules -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", resources("AWS::Scheduler::Schedule") or [None])
-def test_a_schedule_sends_its_task_the_time_it_was_meant_for(name: str | None) -> None:
-    if name is None:
-        return
+@pytest.mark.parametrize("name", resources("AWS::Scheduler::Schedule"))
+def test_a_schedule_sends_its_task_the_time_it_was_meant_for(name: str) -> None:
     schedule = properties(name)
-    message = json.loads(resolve(schedule["Target"]["Input"]))
+    target = schedule["Target"]
+    message = json.loads(resolve(target["Input"]))
     queue = f"{logical_name(message['task'])}Queue"
+    assert name == f"{logical_name(message['task'])}Schedule"
+    assert schedule["Name"] == message["task"]
+    assert schedule["GroupName"] == {"Ref": "Schedules"}
     assert message["scheduled_time"] == "<aws.scheduler.scheduled-time>"
     assert "id" not in message, "the scheduler's execution id differs per attempt"
-    assert logical_ids(schedule["Target"]["Arn"]) == {queue}
-    assert logical_ids(schedule["Target"]["DeadLetterConfig"]["Arn"]) <= set(resources("AWS::SQS::Queue"))
-    assert schedule.get("ScheduleExpressionTimezone", "UTC") == "UTC"
-    (role,) = logical_ids(schedule["Target"]["RoleArn"])
-    assert queue in allowed(role, "sqs:SendMessage")
+    assert logical_ids(target["Arn"]) == {queue}
+    assert logical_ids(target["DeadLetterConfig"]["Arn"]) == {f"{logical_name(message['task'])}DeadQueue"}
+    assert schedule["ScheduleExpressionTimezone"] == "UTC"
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    assert schedule["State"] == "ENABLED"
+    assert logical_ids(target["RoleArn"]) == {"SchedulerRole"}
+
+
+@pytest.mark.parametrize("name", resources("AWS::SQS::Queue"))
+def test_the_scheduler_may_send_to_every_queue_of_the_stack_and_to_no_other_stacks(name: str) -> None:
+    """A message of any task may be delayed, and what cannot be delivered goes to its dead queue."""
+    arn = f"arn:aws:sqs:us-east-1:123456789012:{resolve({'Ref': name})}"
+    assert [text for text in allowed("SchedulerRole", "sqs:SendMessage") if fnmatchcase(arn, text)]
+    others = arn.replace(STACK, f"{STACK}-dev")
+    assert not [text for text in allowed("SchedulerRole", "sqs:SendMessage") if fnmatchcase(others, text)]
 
 
 # ---- Alarms ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Schedules and runs made by hand: what lands on the queues, for which time, and how often."""
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -9,14 +10,14 @@ from typing import Any
 import boto3
 import pytest
 import typer
-from support import STACK, Context, Queue
+from support import STACK, Context, Queue, logical_ids, resolve, resources
 from typer.testing import CliRunner
 
 from backbeat import ledger
 from backbeat.ledger import Outcome
 from backbeat.messages import Message
 from backbeat.runtime import Implementation, Rejected, Run
-from backbeat.tasks import InvalidTaskArguments, Retry, Task, send_welcome_email
+from backbeat.tasks import TASKS, InvalidTaskArguments, Retry, Task, send_welcome_email
 from manage import schedules, schedules_cli
 from manage.cli import app
 from manage.emulator import NotUnderstood
@@ -73,7 +74,7 @@ def sent(queue: Queue) -> list[str]:
     found = []
     while records := queue.receive()["Records"]:
         for record in records:
-            found.append(json.loads(record["body"])["id"])
+            found.append(Message.model_validate_json(record["body"]).id)
             queue.sqs.delete_message(QueueUrl=queue.url, ReceiptHandle=record["receiptHandle"])
     return found
 
@@ -266,6 +267,40 @@ def test_words_become_arguments_of_the_types_that_the_task_declares(
 def test_words_that_do_not_fit_are_refused_by_name(given: list[str], wrong: str) -> None:
     with pytest.raises(InvalidTaskArguments, match=f"every_type: .*{wrong}"):
         schedules.arguments(Task(every_type, "default", Retry()), given)
+
+
+# ---- The template's own ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deployed(aws: None) -> None:
+    """The schedules of the template."""
+    for schedule in resources("AWS::Scheduler::Schedule").values():
+        properties = resolve(schedule["Properties"])
+        target = schedule["Properties"]["Target"]
+        (queue,) = logical_ids(target["Arn"])
+        properties["GroupName"] = f"{STACK}-schedules"
+        properties["Target"]["Arn"] = f"arn:aws:sqs:us-east-1:123456789012:{resolve({'Ref': queue})}"
+        boto3.client("scheduler").create_schedule(**properties)
+
+
+TIMES_A_WEEK = {"update_trending_hashtags": 168}
+
+
+def test_the_schedules_are_those_of_the_design(deployed: None) -> None:
+    found = {}
+    for schedule in schedules.schedules(STACK):
+        week = itertools.takewhile(lambda time: time < MONDAY + WEEK, schedule.times(MONDAY - timedelta(seconds=1)))
+        found[schedule.name] = len(list(week))
+    assert found == TIMES_A_WEEK
+
+
+@pytest.mark.parametrize("name", TIMES_A_WEEK)
+def test_the_message_of_a_schedule_is_one_that_its_task_takes(deployed: None, name: str) -> None:
+    message = the(name).message(MONDAY)
+    assert message.id == f"{name}@2026-11-02T00:00:00Z"
+    assert the(name).queue == TASKS[name].queue_name(STACK)
+    TASKS[name].parse(message.kwargs)
 
 
 # ---- The commands ----------------------------------------------------------------------------------------------------
