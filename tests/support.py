@@ -43,7 +43,7 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
 
 
 def resolve(value: Any) -> Any:
-    """A template's value with its functions applied to the parameters' defaults; a resource is its logical id."""
+    """A template's value with its functions applied to the parameters' defaults; a name not given is the logical id."""
     if isinstance(value, list):
         return [resolve(item) for item in value]
     if not isinstance(value, dict):
@@ -56,13 +56,18 @@ def resolve(value: Any) -> Any:
             case "Fn::Sub":
                 text, own = argument if isinstance(argument, list) else (argument, {})
                 known = {name: resolve(value) for name, value in own.items()}
-                return re.sub(r"\$\{([\w:]+)(\.Arn)?\}", lambda m: str(known.get(m[1]) or _ref(m[1])), text)
+
+                def named(match: re.Match[str]) -> str:
+                    return arn(match[1]) if match[2] else str(known.get(match[1]) or _ref(match[1]))
+
+                return re.sub(r"\$\{([\w:]+)(\.Arn)?\}", named, text)
             case "Fn::Select":
                 return resolve(argument[1])[int(argument[0])]
             case "Fn::Split":
                 return str(resolve(argument[1])).split(argument[0])
             case "Fn::GetAtt":
-                return argument[0] if isinstance(argument, list) else argument.split(".")[0]
+                logical_id, attribute = argument if isinstance(argument, list) else argument.split(".", 1)
+                return arn(logical_id) if attribute == "Arn" else _ref(logical_id)
             case "Fn::FindInMap":
                 where, top, second = resolve(argument)
                 return template()["Mappings"][where][top][second]
@@ -71,15 +76,32 @@ def resolve(value: Any) -> Any:
     return {name: resolve(item) for name, item in value.items()}
 
 
+ARNS = {
+    "AWS::DynamoDB::Table": "dynamodb:{region}:{account}:table/",
+    "AWS::IAM::Role": "iam::{account}:role/",
+    "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:",
+    "AWS::S3::Bucket": "s3:::",
+    "AWS::SQS::Queue": "sqs:{region}:{account}:",
+}
+
+
+def arn(logical_id: str) -> str:
+    """The ARN of a resource of the template."""
+    form = ARNS.get(template()["Resources"][logical_id]["Type"], "{region}:{account}:")
+    where = form.format(region=PSEUDO["AWS::Region"], account=PSEUDO["AWS::AccountId"])
+    return f"arn:aws:{where}{_ref(logical_id)}"
+
+
 def _ref(name: str) -> Any:
     if name in PSEUDO:
         return PSEUDO[name]
     if name in template()["Parameters"]:
         return template()["Parameters"][name].get("Default", "")
-    resource = template()["Resources"][name]
+    resource = template()["Resources"].get(name, {"Type": ""})  # SAM makes some, such as a function's URL
     properties = resource.get("Properties", {})
     own_name = name.lower() if resource["Type"] == "AWS::S3::Bucket" else name
-    return resolve(properties.get("BucketName", properties.get("QueueName", own_name)))
+    names = [properties[key] for key in ("BucketName", "QueueName", "RoleName", "LogGroupName") if key in properties]
+    return resolve(names[0]) if names else own_name
 
 
 def logical_ids(value: Any) -> set[str]:

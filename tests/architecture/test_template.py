@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cfnlint.api import lint_file
 from pynamodb.attributes import TTLAttribute
-from support import ROOT, STACK, logical_ids, logical_name, resolve, resources, template
+from support import ROOT, STACK, arn, logical_ids, logical_name, resolve, resources, template
 
 from backbeat.models import TABLES
 from backbeat.tasks import PRIORITIES, TASKS, Task
@@ -239,8 +239,7 @@ def test_every_bucket_refuses_plain_http() -> None:
         (bucket,) = logical_ids(properties(name)["Bucket"])
         assert tls_only(properties(name), "s3:*"), name
         (statement,) = (s for s in properties(name)["PolicyDocument"]["Statement"] if s.get("Effect") == "Deny")
-        own = resolve({"Ref": bucket})
-        assert [resolve(r).lower() for r in statement["Resource"]] == [bucket.lower(), f"{own}/*"], name
+        assert resolve(statement["Resource"]) == [arn(bucket), f"{arn(bucket)}/*"], name
         covered.append(bucket)
     assert sorted(covered) == sorted(resources("AWS::S3::Bucket"))
 

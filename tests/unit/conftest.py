@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import boto3
+import permissions
 import pytest
 from moto import mock_aws
 from support import STACK, Outbox, Queue, function_environment, resolve, resources
@@ -56,7 +57,9 @@ def aws(_no_network: None) -> Iterator[None]:
         tasks.sqs.cache_clear()
         tasks.scheduler.cache_clear()
         tasks.queue_url.cache_clear()
-        yield
+        with permissions.enforced() as denied:
+            yield
+        assert denied == []
 
 
 def function_environment_of(variable: str) -> str:

@@ -1,0 +1,134 @@
+"""The roles of the template, enforced in unit tests: neither moto nor the local cloud checks a permission.
+
+While a task's own handler runs, each call that it makes to AWS must be one that its function's role allows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
+
+from botocore.client import BaseClient
+from support import PSEUDO, arn, logical_name, resolve, resources, template
+
+from backbeat.runtime import Implementation
+
+S3_ACTIONS = {"HeadObject": "GetObject", "ListObjectsV2": "ListBucket", "ListObjectVersions": "ListBucketVersions"}
+"""S3's operations whose permission bears another name."""
+TRANSACTIONS = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+
+
+_running: list[str] = []
+"""The roles of the handlers that are running."""
+
+
+@contextmanager
+def by_another() -> Iterator[None]:
+    """What a test does here while a handler runs is not the handler's doing."""
+    before, _running[:] = _running[:], []
+    try:
+        yield
+    finally:
+        _running[:] = before
+
+
+@contextmanager
+def enforced() -> Iterator[list[str]]:
+    """Collect what the handlers that run meanwhile may not do."""
+    denied: list[str] = []
+    receive, run, call = Implementation._receive, Implementation._run, BaseClient._make_api_call
+
+    def as_function(method: Any) -> Any:
+        @wraps(method)  # the batch processor looks at the parameters
+        def wrapped(self: Implementation[Any], *arguments: Any, **named: Any) -> Any:
+            if self.function.__module__ != self.task.name:  # a test's own, which borrows a task's name
+                return method(self, *arguments, **named)
+            _running.append(f"{logical_name(self.task.name)}Role")
+            try:
+                return method(self, *arguments, **named)
+            finally:
+                _running.pop()
+
+        return wrapped
+
+    def checked(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        if _running:
+            service = self.meta.service_model.service_name
+            for action, resource in needed(service, operation, parameters):
+                if not allows(_running[-1], action, resource):
+                    denied.append(f"{_running[-1]} does not allow {action} on {resource}")
+        return call(self, operation, parameters)
+
+    with (
+        patch.object(Implementation, "_receive", as_function(receive)),
+        patch.object(Implementation, "_run", as_function(run)),
+        patch.object(BaseClient, "_make_api_call", checked),
+    ):
+        yield denied
+
+
+def needed(service: str, operation: str, parameters: dict[str, Any]) -> list[tuple[str, str]]:
+    """The actions, each with its resource, that a call needs (AWS, "Service Authorization Reference")."""
+    match service:
+        case "sqs":
+            name = parameters.get("QueueName") or parameters["QueueUrl"].rsplit("/", 1)[-1]
+            return [(f"sqs:{operation.removesuffix('Batch')}", _arn("sqs", name))]
+        case "dynamodb" if operation == "TransactWriteItems":
+            return [
+                (f"dynamodb:{TRANSACTIONS[kind]}", _table(request["TableName"]))
+                for item in parameters["TransactItems"]
+                for kind, request in item.items()
+            ]
+        case "dynamodb" if operation in ("BatchGetItem", "BatchWriteItem"):
+            return [(f"dynamodb:{operation}", _table(name)) for name in parameters["RequestItems"]]
+        case "dynamodb":
+            index = f"/index/{parameters['IndexName']}" if "IndexName" in parameters else ""
+            return [(f"dynamodb:{operation}", _table(parameters["TableName"]) + index)]
+        case "s3" if operation == "DeleteObjects":
+            keys = [item["Key"] for item in parameters["Delete"]["Objects"]]
+            return [("s3:DeleteObject", f"arn:aws:s3:::{parameters['Bucket']}/{key}") for key in keys]
+        case "s3":
+            action = S3_ACTIONS.get(operation, operation) + ("Version" if "VersionId" in parameters else "")
+            key = f"/{parameters['Key']}" if "Key" in parameters else ""
+            return [(f"s3:{action}", f"arn:aws:s3:::{parameters['Bucket']}{key}")]
+        case "sesv2":
+            identity = parameters["FromEmailAddress"].rsplit("<", 1)[-1].rstrip(">")
+            given = [f"identity/{identity}", f"configuration-set/{parameters['ConfigurationSetName']}"]
+            return [(f"ses:{operation}", _arn("ses", resource)) for resource in given]
+        case "secretsmanager":
+            return [(f"secretsmanager:{operation}", parameters["SecretId"])]
+        case "scheduler":
+            schedule = _arn("scheduler", f"schedule/{parameters['GroupName']}/{parameters['Name']}")
+            return [(f"scheduler:{operation}", schedule), ("iam:PassRole", parameters["Target"]["RoleArn"])]
+    return [(f"{service}:{operation}", "a resource that tests/permissions.py cannot name")]
+
+
+def allows(role: str, action: str, resource: str) -> bool:
+    """Whether a statement of a role allows an action on a resource."""
+    return any(
+        fnmatchcase(action, resolve(allowed)) and fnmatchcase(resource, resolve(pattern))
+        for policy in template()["Resources"][role]["Properties"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for allowed in _list(statement["Action"])
+        for pattern in _list(statement["Resource"])
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _arn(service: str, name: str) -> str:
+    return f"arn:aws:{service}:{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:{name}"
+
+
+def _table(name: str) -> str:
+    assert name in resources("AWS::DynamoDB::Table"), f"{name!r} is no table of the template"
+    return arn(name)
