@@ -362,6 +362,16 @@ def send_welcome_email(user_id: str) -> None:
     """
 
 
+@task("users")
+def record_email_feedback(detail_type: str, detail: dict[str, Any]) -> None:
+    """Settle an email's delivery by what SES tells of it, and mark addresses that bounced or complained.
+
+    Args:
+        detail_type: The kind of event, as EventBridge calls it, `Email Bounced` and the like.
+        detail: SES's event.
+    """
+
+
 @task("analytics")
 def update_trending_hashtags(top: Annotated[int, Field(ge=1, le=100)] = 10, full: bool = False) -> None:
     """Rank the hashtags of the last seven days by how far they rise above their own past, and mark the first ones.

@@ -1,0 +1,173 @@
+"""What SES tells later settles deliveries and marks addresses, however often and in whatever order it is told."""
+
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from support import ROOT, STACK, Context, Queue, template
+
+from backbeat import deliveries, ledger
+from backbeat.models import Delivery, User
+from record_email_feedback import MOST_SOFT_BOUNCES, handle
+
+WHEN = datetime(2026, 11, 1, 9, tzinfo=UTC)
+
+
+def event(name: str, delivery_id: str = "welcome:user-1", number: int = 0) -> dict[str, Any]:
+    """An event of SES as its queue holds it."""
+    stored = json.loads((ROOT / f"events/record_email_feedback/{name}.json").read_text())
+    body: dict[str, Any] = json.loads(stored["Records"][0]["body"])
+    body["detail"]["mail"]["tags"]["delivery"] = [deliveries.tag(delivery_id)]
+    return {**body, "id": f"{name}-{delivery_id}-{number}"}
+
+
+@pytest.fixture
+def queue(aws: None) -> Queue:
+    return Queue(f"{STACK}-users-record_email_feedback")
+
+
+@pytest.fixture
+def user(aws: None) -> User:
+    user = User("user-1", name="Ada", email="User-1@example.net", created_at=WHEN)
+    user.save()
+    return user
+
+
+def sent(delivery_id: str = "welcome:user-1", state: str = "sent", user_id: str = "user-1") -> Delivery:
+    row = Delivery(
+        delivery_id,
+        email="welcome",
+        user_id=user_id,
+        state=state,
+        attempt=1,
+        claimed_at=WHEN,
+        lease_until=WHEN + timedelta(minutes=1) if state == "sending" else None,
+        logical_time=WHEN,
+        run_id="run-1",
+        shelf="open#0",
+    )
+    row.save()
+    return row
+
+
+def tell(*events: dict[str, Any]) -> None:
+    for one in events:
+        handle.lambda_handler(one, Context())  # raises where the run does not succeed
+
+
+def outcome(run_id: str) -> tuple[str, str | None]:
+    (run,) = [run for run in ledger.recent("record_email_feedback", WHEN.date(), 99) if run.run_id == run_id]
+    return run.outcome, run.error
+
+
+@pytest.mark.parametrize("state", ["sending", "unknown"])
+@pytest.mark.parametrize("name", ["typical", "delivery", "hard_bounce"])
+def test_an_event_settles_a_delivery_that_nobody_could_settle(user: User, state: str, name: str) -> None:
+    row = sent(state=state)
+    tell(event(name))
+    row.refresh()
+    assert (row.state, row.message_id) == ("sent", "0100019a3c5e7f21-8f2b1c4e-0000-4a5b-9c8d-1a2b3c4d5e6f-000000")
+    assert list(deliveries.unsettled(datetime.now(UTC))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "feedback"),
+    [
+        ("typical", "ok", None),
+        ("delivery", "ok", "delivered"),
+        ("hard_bounce", "bounced", "bounced"),
+        ("soft_bounce", "ok", "soft bounce"),
+        ("complaint", "complained", "complained"),
+        ("not_spam", "ok", None),
+        ("reject", "ok", "rejected"),
+    ],
+)
+def test_each_event_leaves_its_mark_once(user: User, name: str, status: str, feedback: str | None) -> None:
+    row = sent()
+    tell(event(name), event(name), event(name, number=1))
+    row.refresh()
+    user.refresh()
+    assert (user.email_status, row.feedback, row.state) == (status, feedback, "sent")
+    assert len(user.soft_bounces or []) == (1 if name == "soft_bounce" else 0)
+
+
+def test_events_in_any_order_come_to_the_same(user: User) -> None:
+    for number, names in enumerate(itertools.permutations(["delivery", "hard_bounce", "complaint"])):
+        row = sent(f"welcome:user-1:{number}", state="unknown")
+        user.update(actions=[User.email_status.set("ok")])
+        tell(*[event(name, row.delivery_id) for name in names])
+        row.refresh()
+        user.refresh()
+        assert (row.state, row.feedback, user.email_status) == ("sent", "complained", "complained"), names
+
+
+def test_soft_bounces_count_up_before_they_stop(user: User) -> None:
+    for number in range(MOST_SOFT_BOUNCES):
+        user.refresh()
+        assert user.email_status == "ok"
+        sent(f"content_digest:{number}:user-1")
+        tell(*[event("soft_bounce", f"content_digest:{number}:user-1")] * 2)
+    user.refresh()
+    assert user.email_status == "bounced"
+
+
+def test_a_mail_that_arrives_ends_the_count(user: User) -> None:
+    for number in range(MOST_SOFT_BOUNCES - 1):
+        sent(f"content_digest:{number}:user-1")
+        tell(event("soft_bounce", f"content_digest:{number}:user-1"))
+    sent()
+    tell(event("delivery"))
+    user.refresh()
+    assert (user.email_status, user.soft_bounces) == ("ok", None)
+
+
+def test_an_address_changed_since_is_not_marked(user: User) -> None:
+    sent()
+    user.update(actions=[User.email.set("new@example.net")])
+    tell(event("hard_bounce"), event("complaint"))
+    user.refresh()
+    assert user.email_status == "ok"
+
+
+def test_what_cannot_be_placed_is_skipped(user: User) -> None:
+    tell(event("hard_bounce", "welcome:user-9"))
+    assert outcome("hard_bounce-welcome:user-9-0") == ("skipped", "there is no delivery welcome:user-9")
+    sent("welcome:user-2", user_id="user-2")
+    tell(event("hard_bounce", "welcome:user-2"))
+    assert outcome("hard_bounce-welcome:user-2-0") == ("skipped", "there is no user 'user-2' any more")
+    foreign = event("hard_bounce", number=2)
+    del foreign["detail"]["mail"]["tags"]["delivery"]
+    tell(foreign)
+    assert "bears no delivery tag" in str(outcome("hard_bounce-welcome:user-1-2"))
+
+
+@pytest.mark.parametrize("tags", [{"delivery": ["///"]}, {"delivery": []}, {"delivery": None}, []])
+def test_a_tag_that_is_none_of_ours_is_rejected_or_skipped(queue: Queue, user: User, tags: Any) -> None:
+    strange = event("hard_bounce")
+    strange["detail"]["mail"]["tags"] = tags
+    queue.send(strange)
+    assert queue.deliver(handle) == []
+    assert [letter["reason"] for letter in queue.dead()] == ([] if tags == [] else ["invalid_event"])
+
+
+def test_the_events_of_lambda_are_understood(queue: Queue, user: User) -> None:
+    sent()
+    for path in sorted((ROOT / "events/record_email_feedback").glob("*.json")):
+        batch = json.loads(path.read_text())
+        for record in batch["Records"]:
+            record["eventSourceARN"] = f"arn:aws:sqs:us-east-1:123456789012:{queue.name}"
+        assert handle.lambda_handler(batch, Context()) == {"batchItemFailures": []}, path.name
+    assert [letter["reason"] for letter in queue.dead()] == ["invalid_event"]
+
+
+def test_ses_publishes_every_kind_of_event_that_is_handled() -> None:
+    destination = template()["Resources"]["MailFeedbackDestination"]["Properties"]["EventDestination"]
+    handled = {"Send", "Delivery", "Bounce", "Complaint", "Reject"}
+    assert {kind.title() for kind in destination["MatchingEventTypes"]} == handled
+    stored = {
+        json.loads(json.loads(path.read_text())["Records"][0]["body"])["detail"]["eventType"]
+        for path in (ROOT / "events/record_email_feedback").glob("*.json")
+    }
+    assert stored == handled
