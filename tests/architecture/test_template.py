@@ -415,6 +415,12 @@ def test_every_alarm_reaches_the_operator() -> None:
     assert subscription["Properties"]["TopicArn"] == {"Ref": "AlarmTopic"}
 
 
+def test_only_the_local_cloud_goes_without_an_alarm_and_only_where_it_cannot_have_it() -> None:
+    for name, alarm in resources("AWS::CloudWatch::Alarm").items():
+        assert alarm.get("Condition") == ("IsOnAws" if "Metrics" in alarm["Properties"] else None), name
+    assert template()["Conditions"]["IsOnAws"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "Stage"}, "local"]}]}
+
+
 def test_the_higher_a_class_the_sooner_it_is_late() -> None:
     by_priority = sorted(CLASSES, key=lambda task_class: -PRIORITIES[task_class])
     limits = [properties(f"{task_class.title()}LateAlarm")["Threshold"] for task_class in by_priority]
