@@ -107,7 +107,7 @@ def _bring_up(with_sample: bool, as_json: bool) -> None:
         return
     sample.seed(datetime.now(UTC))
     with errors.status("A photo is on its way"):
-        made = _upload(stack, "sample-1", "sunrise.jpg", sample.photo())
+        made = _upload(stack, "post-1", "sunrise.jpg", sample.photo())
         post = _wait(made)
         for _ in range(40):  # the queue forgets the message a moment later
             if not any(_depth(stack.tasks()["process_media_upload"]["queue_url"])):

@@ -2,37 +2,28 @@
 
 import io
 import math
-from contextlib import suppress
 from datetime import datetime
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
-from pynamodb.exceptions import PutError
 
-from backbeat.models import Post, User, day_key
+from backbeat.models import Post, User
 
-USERS = (("ada", "Ada", "en"), ("emile", "Émile", "fr"), ("noor", "Noor", "en"))
+USERS = (("user-1", "Ada", "en"), ("user-2", "Émile", "fr"), ("user-3", "Noor", "en"))
 POSTS = (
-    ("ada", "Up before the sun #morning #hills"),
-    ("emile", "Le soleil se lève #matin #hills"),
-    ("noor", "Where is this? #hills"),
+    ("post-1", "user-1", "Up before the sun #morning #hills"),
+    ("post-2", "user-2", "Le soleil se lève #matin #hills"),
+    ("post-3", "user-3", "Where is this? #hills"),
 )
+"""Those that the events in events/ name."""
 
 
-def seed(now: datetime) -> int:
-    """Write a few users and posts that are not there yet; return how many there are."""
+def seed(now: datetime) -> None:
+    """Write a few users and posts, where they are not there yet."""
     for user_id, name, locale in USERS:
-        user = User(
-            user_id, name=name, email=f"{user_id}@example.com", locale=locale, created_at=now, last_login_at=now
-        )
-        user.login_day = day_key(now, user_id)
-        user.save()
-    for number, (author_id, text) in enumerate(POSTS, 1):
-        post_id = f"sample-{number}"
-        with suppress(PutError):  # it is there, and may have media
-            Post(post_id, author_id=author_id, text=text, created_at=now, day=day_key(now, post_id)).save(
-                Post.post_id.does_not_exist()
-            )
-    return len(USERS) + len(POSTS)
+        if User.join(user_id, name=name, email=f"{user_id}@example.com", locale=locale, at=now):
+            User.log_in(user_id, at=now)
+    for post_id, author_id, text in POSTS:
+        Post.publish(post_id, author_id=author_id, text=text, at=now)
 
 
 def photo() -> bytes:
