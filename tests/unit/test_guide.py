@@ -1,14 +1,17 @@
-"""What docs/guide.md shows is what the code takes."""
+"""What the guides show is what the code takes."""
 
+import inspect
 import re
 from datetime import UTC, datetime
 
 from support import ROOT
 
 from backbeat import messages
-from backbeat.tasks import TASKS
+from backbeat.tasks import TASKS, Retry, Task
+from manage import emulator
 
 GUIDE = (ROOT / "docs/guide.md").read_text()
+MIGRATING = (ROOT / "docs/migrating-from-celery.md").read_text()
 
 
 def test_the_message_for_other_languages_is_one_that_its_task_takes() -> None:
@@ -29,3 +32,26 @@ def test_the_fields_of_a_message_are_described() -> None:
     section = GUIDE.split("### From other languages")[1].split("\n#")[0]
     described = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     assert described == set(messages.Message.model_fields) - {"scheduled_time", "part"}
+
+
+def test_the_schedules_of_the_migration_guide_are_understood() -> None:
+    shown = re.findall(r"(?:cron|rate)\([^.)]+\)", MIGRATING)
+    assert len(shown) >= 4
+    made = datetime(2026, 11, 1, tzinfo=UTC)
+    for expression in shown:
+        times = emulator.times({"ScheduleExpression": expression, "CreationDate": made}, made)
+        assert next(times) > made, expression
+
+
+def test_the_options_that_the_migration_guide_rules_out_are_refused_by_name() -> None:
+    ruled_out = re.findall(
+        r"`(\w+)`", "".join(re.findall(r"^\| (`.*?`) \|", MIGRATING.split("| option |")[1], re.MULTILINE))
+    )
+    taken = inspect.signature(Task.apply_async).parameters
+    assert len(ruled_out) >= 8
+    assert not set(ruled_out) & set(taken)
+
+
+def test_the_retry_of_the_migration_guide_is_one() -> None:
+    (shown,) = re.findall(r"Retry\((attempts=\d.*?)\)", MIGRATING)
+    Retry(**{name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", shown)})
