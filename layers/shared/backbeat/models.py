@@ -16,7 +16,8 @@ import os
 import random
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -642,14 +643,15 @@ class Like(Model):
 
 
 class CommentsByDay(GlobalSecondaryIndex["Comment"]):
-    """Comments by the day they were made."""
+    """Comments by the day they were made, with the time, which does not change."""
 
     class Meta:
         index_name = "by_day"
-        projection = KeysOnlyProjection()
+        projection = IncludeProjection(["created_at"])
 
     day = UnicodeAttribute(hash_key=True)
     comment_id = UnicodeAttribute(range_key=True)
+    created_at = UTCDateTimeAttribute()
 
 
 class CommentsByAuthor(GlobalSecondaryIndex["Comment"]):
@@ -943,11 +945,14 @@ class TrendingHashtags(Model):
 
 
 class Report(Model):
-    """The report of one day.
+    """The report of one day; see `generate_content_analytics`.
 
     Attributes:
         series: The kind of report; there is one.
         day: The UTC day it is about, `2026-11-01`.
+        figures: What it says.
+        published: Whether its files say the same.
+        as_of: The logical time of the run that wrote it.
     """
 
     class Meta(_Table):
@@ -955,6 +960,50 @@ class Report(Model):
 
     series = UnicodeAttribute(hash_key=True, default="daily")
     day = UnicodeAttribute(range_key=True)
+    figures = JSONAttribute()
+    published = BooleanAttribute(default=False)
+    as_of = UTCDateTimeAttribute()
+
+
+class DayCounts(Model):
+    """How many rows of each kind were made on a day and still exist: what totals are summed up from.
+
+    Attributes:
+        series: `counts`; the rows lie beside the reports.
+        day: The UTC day, `2026-11-01`.
+        changes: How often it was marked since it was counted last.
+        as_of: The logical time of the run that counted it last.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("REPORTS_TABLE", "")
+
+    series = UnicodeAttribute(hash_key=True, default="counts")
+    day = UnicodeAttribute(range_key=True)
+    posts = NumberAttribute(default=0)
+    comments = NumberAttribute(default=0)
+    users = NumberAttribute(default=0)
+    changes = NumberAttribute(null=True)
+    as_of = UTCDateTimeAttribute(null=True)
+
+    def numbers(self) -> dict[str, int]:
+        """The counts by kind."""
+        return {"posts": int(self.posts), "comments": int(self.comments), "users": int(self.users)}
+
+    @staticmethod
+    def read(index: "GlobalSecondaryIndex[Any]", segment: int, segments: int) -> Counter[str]:
+        """How many rows each day has in one of the segments of an index by day.
+
+        This reads all of the segment, keys only; a task does it once, before any day is counted.
+        """
+        rows = index.scan(segment=segment, total_segments=segments, attributes_to_get=["day"])
+        return Counter(row.day.partition("#")[0] for row in rows)
+
+    @staticmethod
+    def mark(days: Iterable[date]) -> None:
+        """Ask for days to be counted again, as rows of theirs were deleted."""
+        for day in days:
+            DayCounts("counts", f"{day}").update(actions=[DayCounts.changes.add(1)])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1115,7 +1164,7 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
     "TOKENS_TABLE": (Token,),
     "TALLIES_TABLE": (HashtagTally,),
     "TRENDING_TABLE": (Hashtag, TrendingHashtags),
-    "REPORTS_TABLE": (Report,),
+    "REPORTS_TABLE": (Report, DayCounts),
     "DELIVERIES_TABLE": (Delivery,),
     "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark),
 }

@@ -380,3 +380,12 @@ def update_trending_hashtags(top: Annotated[int, Field(ge=1, le=100)] = 10, full
         top: How many are marked as trending.
         full: Whether every hour of the week is counted from its posts again, not only what may have changed.
     """
+
+
+@task("analytics")
+def generate_content_analytics(full: bool = False) -> None:
+    """Report yesterday in figures, and the three days before it again.
+
+    Args:
+        full: Whether the rows of every day are counted again for the totals, not only what may have changed.
+    """

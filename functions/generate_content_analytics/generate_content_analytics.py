@@ -1,0 +1,355 @@
+"""generate_content_analytics: yesterday in figures, for people, spreadsheets and programs.
+
+A run states yesterday and restates the three days before it, whose data may have come late. It is made in parts, one
+for each shard of the indexes by day; a user's activity is all in one shard, so that the unions of the shards add up.
+
+Totals come without reading what exists: how many posts, comments and users each day has is stored, a day a row, and a
+total is their sum. A run counts a day again if it is among the four, if something of it was deleted since
+(`DayCounts.mark`), or on one day in 28, so that nothing that went unnoticed stays wrong for longer than four weeks. The
+first run, and one with `full`, counts all days from the indexes.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from pynamodb.exceptions import PutError, UpdateError
+
+from backbeat.models import (
+    SHARDS,
+    Activity,
+    Comment,
+    DayCounts,
+    DayTotals,
+    Delivery,
+    Post,
+    Report,
+    User,
+    is_unmet,
+)
+from backbeat.runtime import InParts, Run
+from backbeat.sweeps import PartDone, Tally, in_parts
+from backbeat.tasks import generate_content_analytics
+from report import LONGEST_TEXT, DayReport, TopPost, to_csv, to_html, to_json
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+DAY = timedelta(days=1)
+RESTATED = 3
+"""How many days before yesterday are stated again."""
+DAYS_ON_A_PAGE = 30
+SLICES = 28
+"""In how many runs every day's rows are counted again."""
+SEGMENTS = 8
+"""Into how many parts each index is split where all of it is counted."""
+TOP_POSTS = 5
+KINDS: dict[str, Any] = {"posts": Post.by_day, "comments": Comment.by_day, "users": User.by_day}
+"""What totals are made of: the index by day of each."""
+TASK_OF_MEDIA = "process_media_upload"
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The result of a run.
+
+    Attributes:
+        day: The day that was reported.
+        posts: Posts made on it; likewise comments and users.
+        active: Users active on it.
+        page: The key of its page in the reports bucket.
+        restated: Earlier days whose figures had changed.
+        recounted: Days whose stored counts had to be corrected, other than those reported.
+    """
+
+    day: str
+    posts: int
+    comments: int
+    users: int
+    active: int
+    page: str
+    restated: list[str]
+    recounted: int
+
+
+@generate_content_analytics.implementation
+def handle(full: bool, run: Run) -> Reported | InParts | PartDone:
+    """Count the shards, then put the reports together."""
+    return in_parts(
+        run,
+        plan=lambda: _plan(run.now, full),
+        work=lambda spec, cursor, tally: _count_index(spec) if "kind" in spec else _count_shard(spec),
+        finish=lambda tallies: _finish(tallies, run.now),
+    )
+
+
+def _reported_days(now: datetime) -> list[date]:
+    yesterday = now.date() - DAY
+    return [yesterday - DAY * ago for ago in range(RESTATED, -1, -1)]
+
+
+def _plan(now: datetime, full: bool) -> list[dict[str, Any]]:
+    """One part a shard; where no day has been counted yet, or all are asked for, also all of the indexes."""
+    days = _reported_days(now)
+    known = list(DayCounts.query("counts", consistent_read=True))
+    changes = {row.day: int(row.changes) for row in known if row.changes}
+    everything = full or not any(row.as_of for row in known)
+    again = {
+        row.day
+        for row in known
+        if row.changes or date.fromisoformat(row.day).toordinal() % SLICES == now.toordinal() % SLICES
+    }
+    spec = {
+        "days": [day.isoformat() for day in days],
+        "again": [] if everything else sorted(again - {day.isoformat() for day in days}),
+        "changes": changes,
+    }
+    parts: list[dict[str, Any]] = [{"shard": shard, **spec} for shard in range(SHARDS)]
+    if everything:
+        parts += [{"kind": kind, "segment": segment} for kind in KINDS for segment in range(SEGMENTS)]
+    return parts
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Parts
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _count_index(spec: dict[str, Any]) -> Tally:
+    """Count the rows of every day in one segment of a kind's index by day."""
+    days = DayCounts.read(KINDS[spec["kind"]], spec["segment"], SEGMENTS)
+    return {"all": {spec["kind"]: days}}
+
+
+def _count_shard(spec: dict[str, Any]) -> Tally:
+    """Count one shard of the days to report, and of those whose rows are only counted again."""
+    shard, days = spec["shard"], [date.fromisoformat(day) for day in spec["days"]]
+    active = _active(shard, days)
+    counts: dict[str, dict[str, int]] = {}
+    reports: dict[str, dict[str, Any]] = {}
+    for day in days:
+        partition = f"{day}#{shard}"
+        posts = _posts(partition)
+        comments = [row.created_at for row in Comment.by_day.query(partition)]
+        hours = Counter(time.hour for time in [*(post.created_at for post in posts), *comments])
+        counts[f"{day}"] = {"posts": len(posts), "comments": len(comments), "users": User.by_day.count(partition)}
+        reports[f"{day}"] = {
+            "active": active[day],
+            "hours": [hours[hour] for hour in range(24)],
+            "top": [_top_post(post) for post in _most_liked(posts)],
+            "emails": Delivery.by_shelf.count(partition, filter_condition=Delivery.state == "sent"),
+        }
+    for again in spec["again"]:
+        partition = f"{again}#{shard}"
+        counts[again] = {kind: index.count(partition) for kind, index in KINDS.items()}
+    return {"counts": counts, "reports": reports, "changes": spec["changes"]}
+
+
+def _active(shard: int, days: Sequence[date]) -> dict[date, list[int]]:
+    """How many users were active on each day, in the seven and in the thirty days that end with it."""
+    first = days[0] - DAY * 29
+    seen: dict[str, int] = defaultdict(int)  # by user, a bit for each day
+    for ago in range((days[-1] - first).days + 1):
+        for row in Activity.query(f"{first + DAY * ago}#{shard}", attributes_to_get=["user_id"]):
+            seen[row.user_id] |= 1 << ago
+    counts = {}
+    for day in days:
+        last = (day - first).days
+        spans = [((1 << span) - 1) << (last - span + 1) for span in (1, 7, 30)]
+        counts[day] = [sum(1 for bits in seen.values() if bits & span) for span in spans]
+    return counts
+
+
+def _posts(partition: str) -> list[Post]:
+    """The posts of a partition of the index by day, with what a report needs of them."""
+    ids = [row.post_id for row in Post.by_day.query(partition)]
+    wanted = ["post_id", "author_id", "text", "visibility", "created_at", "likes_count", "comments_count"]
+    return list(Post.batch_get(ids, attributes_to_get=wanted)) if ids else []
+
+
+def _most_liked(posts: list[Post]) -> list[Post]:
+    """The public posts with the most likes, of equal likes the most comments, of equals the first by id."""
+    public = [post for post in posts if post.visibility == "public"]
+    return sorted(public, key=lambda post: (-post.likes_count, -post.comments_count, post.post_id))[:TOP_POSTS]
+
+
+def _top_post(post: Post) -> dict[str, Any]:
+    text = post.text if len(post.text) <= LONGEST_TEXT else f"{post.text[: LONGEST_TEXT - 1]}…"
+    return {
+        "post_id": post.post_id,
+        "author_id": post.author_id,
+        "text": text,
+        "likes": int(post.likes_count),
+        "comments": int(post.comments_count),
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Finish
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _finish(tallies: list[Tally], now: datetime) -> Reported:
+    """Sum up the parts, store the counts and the reports that differ, and publish these."""
+    days = _reported_days(now)
+    counts, corrected = _store_counts(tallies, now)
+    changed = [
+        report.day
+        for report in _reports(days, [tally for tally in tallies if "reports" in tally], counts)
+        if _store(report, now)
+    ]
+    _publish_from(days)
+    (last,) = _load(days[-1], days[-1])
+    return Reported(
+        day=f"{last.day}",
+        posts=last.posts_created,
+        comments=last.comments_created,
+        users=last.users_created,
+        active=last.active_day,
+        page=f"daily/{last.day}/report.html",
+        restated=[f"{day}" for day in changed if day != days[-1]],
+        recounted=len(corrected - {f"{day}" for day in days}),
+    )
+
+
+def _store_counts(tallies: list[Tally], now: datetime) -> tuple[dict[str, dict[str, int]], set[str]]:
+    """Store each day's counts that differ from those known; return all days' counts, and which were stored."""
+    rows = {row.day: row for row in DayCounts.query("counts", consistent_read=True)}
+    counted: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(KINDS, 0))
+    everything = [tally["all"] for tally in tallies if "all" in tally]
+    if everything:
+        for day in rows:
+            counted[day]
+    for of_kind in everything:
+        for kind, by_day in of_kind.items():
+            for day, number in by_day.items():
+                if day < f"{now.date()}":
+                    counted[day][kind] += number
+    shards = [tally for tally in tallies if "counts" in tally]
+    for day in {day for tally in shards for day in tally["counts"]}:
+        counted[day] = {kind: sum(tally["counts"][day][kind] for tally in shards) for kind in KINDS}
+
+    stored = set()
+    for day, numbers in counted.items():
+        row = rows.get(day)
+        seen = shards[0]["changes"].get(day, 0)
+        if row and row.as_of and not seen and numbers == row.numbers():
+            continue
+        if _store_count(day, numbers, seen, now):
+            stored.add(day)
+    return {**{day: row.numbers() for day, row in rows.items()}, **counted}, stored
+
+
+def _store_count(day: str, numbers: dict[str, int], seen: int, now: datetime) -> bool:
+    """Store a day's counts, unless a newer run has, or the day was marked since the run was planned."""
+    values = [getattr(DayCounts, kind).set(number) for kind, number in numbers.items()]
+    older = DayCounts.as_of.does_not_exist() | (DayCounts.as_of <= now)
+    unchanged = DayCounts.changes == seen if seen else DayCounts.changes.does_not_exist()
+    try:
+        DayCounts("counts", day).update(
+            actions=[*values, DayCounts.as_of.set(now), DayCounts.changes.remove()], condition=older & unchanged
+        )
+    except UpdateError as error:
+        return not is_unmet(error)
+    return True
+
+
+def _reports(days: list[date], shards: list[Tally], counts: dict[str, dict[str, int]]) -> Iterator[DayReport]:
+    """The reports of the days, from the tallies of all shards."""
+    for day in days:
+        parts = [tally["reports"][f"{day}"] for tally in shards]
+        created = counts[f"{day}"]
+        total = {kind: sum(of[kind] for known, of in counts.items() if known <= f"{day}") for kind in KINDS}
+        posts = [TopPost(**post) for part in parts for post in part["top"]]
+        active = [sum(of) for of in zip(*(part["active"] for part in parts), strict=True)]
+        yield DayReport(
+            day=day,
+            posts_created=created["posts"],
+            comments_created=created["comments"],
+            users_created=created["users"],
+            posts_total=total["posts"],
+            comments_total=total["comments"],
+            users_total=total["users"],
+            active_day=active[0],
+            active_week=active[1],
+            active_month=active[2],
+            hours=[sum(of) for of in zip(*(part["hours"] for part in parts), strict=True)],
+            top_posts=sorted(posts, key=lambda post: (-post.likes, -post.comments, post.post_id))[:TOP_POSTS],
+            media_processed=_media_processed(day),
+            emails_sent=sum(part["emails"] for part in parts),
+        )
+
+
+def _media_processed(day: date) -> int:
+    try:
+        return int(DayTotals.get(f"totals#{day}", TASK_OF_MEDIA).succeeded)
+    except DayTotals.DoesNotExist:
+        return 0
+
+
+def _store(report: DayReport, now: datetime) -> bool:
+    """Store a report unless it is stored as it is, or a newer run has written the day's; return whether it was."""
+    if [report] == _load(report.day, report.day):
+        return False
+    row = Report("daily", f"{report.day}", figures=report.as_json(), as_of=now)
+    try:
+        row.save(Report.as_of.does_not_exist() | (Report.as_of <= now))
+    except PutError as error:
+        return not is_unmet(error)
+    return True
+
+
+def _load(first: date, last: date) -> list[DayReport]:
+    """The stored reports of some days, in order."""
+    rows = Report.query("daily", Report.day.between(f"{first}", f"{last}"), consistent_read=True)
+    return [DayReport.from_json(row.figures) for row in rows]
+
+
+def _publish_from(days: list[date]) -> None:
+    """Write the files of the first day whose report is not published, and of the days after, whose pages show it."""
+    rows = list(Report.query("daily", Report.day.between(f"{days[0]}", f"{days[-1]}"), consistent_read=True))
+    unpublished = [row for row in rows if not row.published]
+    if not unpublished:
+        return
+    for row in rows:
+        if row.day >= unpublished[0].day:
+            _publish(date.fromisoformat(row.day))
+    for row in unpublished:  # only now: a run that is cut off before writes all of them again
+        try:
+            row.update(actions=[Report.published.set(True)], condition=Report.as_of == row.as_of)
+        except UpdateError as error:
+            is_unmet(error)  # a newer run publishes what it has stored
+
+
+def _publish(day: date) -> None:
+    """Write a day's files from what is stored; again, if a newer run has stored something else meanwhile."""
+    for _ in range(3):
+        *before, report = _load(day - DAY * (DAYS_ON_A_PAGE - 1), day)
+        page = to_html(report, before)
+        files = {
+            f"daily/{day}/report.json": (to_json(report), "application/json"),
+            f"daily/{day}/report.csv": (to_csv(report), "text/csv; charset=utf-8"),
+            f"daily/{day}/report.html": (page, "text/html; charset=utf-8"),
+        }
+        (newest,) = Report.query("daily", scan_index_forward=False, limit=1)
+        if newest.day == f"{day}":
+            files["latest.html"] = (page, "text/html; charset=utf-8")
+        for key, (text, kind) in files.items():
+            _s3().put_object(Bucket=os.environ["REPORTS_BUCKET"], Key=key, Body=text.encode(), ContentType=kind)
+        if _load(day, day) == [report]:
+            return
+
+
+@cache
+def _s3() -> "S3Client":
+    config = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+    return boto3.client("s3", config=config)
+
+
+lambda_handler = handle.lambda_handler
