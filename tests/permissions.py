@@ -98,10 +98,13 @@ def needed(service: str, operation: str, parameters: dict[str, Any]) -> list[tup
             action = S3_ACTIONS.get(operation, operation) + ("Version" if "VersionId" in parameters else "")
             key = f"/{parameters['Key']}" if "Key" in parameters else ""
             return [(f"s3:{action}", f"arn:aws:s3:::{parameters['Bucket']}{key}")]
+        case "sesv2" if operation == "GetAccount":
+            return [("ses:GetAccount", "*")]
         case "sesv2":
             identity = parameters["FromEmailAddress"].rsplit("<", 1)[-1].rstrip(">")
             given = [f"identity/{identity}", f"configuration-set/{parameters['ConfigurationSetName']}"]
-            return [(f"ses:{operation}", _arn("ses", resource)) for resource in given]
+            actions = ["ses:SendEmail", "ses:SendRawEmail"] if "Raw" in parameters["Content"] else ["ses:SendEmail"]
+            return [(action, _arn("ses", resource)) for action in actions for resource in given]
         case "secretsmanager":
             return [(f"secretsmanager:{operation}", parameters["SecretId"])]
         case "scheduler":

@@ -244,6 +244,8 @@ class Outbox:
     def __init__(self, client: Any) -> None:
         self.mails: list[Mail] = []
         self.answer: Callable[[Any], Any] = lambda request: None
+        self.quota = {"MaxSendRate": 14.0, "Max24HourSend": 50_000.0, "SentLast24Hours": 0.0}
+        client.meta.events.register("before-call.sesv2.GetAccount", self._account)  # moto has no such thing
         client.meta.events.register_first("before-send.sesv2.SendEmail", self._send)
 
     def _send(self, request: Any, **_: Any) -> Any:
@@ -253,6 +255,9 @@ class Outbox:
         assert isinstance(message, EmailMessage)
         self.mails.append(Mail(body, message))
         return self.answer(request)
+
+    def _account(self, **_: Any) -> Any:
+        return AWSResponse("", 200, {}, None), {"SendQuota": self.quota}
 
     def addresses(self) -> list[str]:
         return [mail.to for mail in self.mails]

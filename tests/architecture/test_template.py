@@ -308,6 +308,8 @@ def test_a_role_is_narrow(role: str) -> None:
         assert "NotResource" not in statement
         for action in as_list(statement["Action"]):
             assert "*" not in action, action
+        if statement["Action"] == "ses:GetAccount":  # SES knows no resource for it ("Actions ... for Amazon SES v2")
+            continue
         for resource in as_list(statement["Resource"]):
             sender = resolve(resource).endswith((":identity/hello@example.com", ":identity/example.com"))
             assert logical_ids(resource) or STACK in resolve(resource) or sender, resource

@@ -5,6 +5,7 @@ Each email is a folder there, with a folder for each language that holds `subjec
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -163,8 +164,41 @@ def compose(site: Site, user: User, rendered: Rendered, unsubscribe_url: str) ->
     return message
 
 
+class Pacer:
+    """Spreads mails evenly over time.
+
+    Args:
+        per_second: How many mails a second at the most. The first one waits, too, so that whoever goes on where
+            another stopped does not start with one too many.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self._interval = 1 / per_second
+        self._due = time.monotonic() + self._interval
+
+    @property
+    def seconds_to_wait(self) -> float:
+        """How long until the next mail may go."""
+        return max(0.0, self._due - time.monotonic())
+
+    def wait(self) -> None:
+        """Wait until the next mail may go."""
+        time.sleep(self.seconds_to_wait)
+
+    def went(self) -> None:
+        """Note that a mail goes now. One that was late is not made up for."""
+        self._due = time.monotonic() + self._interval
+
+
 def send_once(
-    delivery_id: str, email: str, user: User, run: Run, *, kept: timedelta | None = None, **context: Any
+    delivery_id: str,
+    email: str,
+    user: User,
+    run: Run,
+    *,
+    kept: timedelta | None = None,
+    pacer: Pacer | None = None,
+    **context: Any,
 ) -> str:
     """Send one email to one user, if nobody has; return SES's id of it.
 
@@ -174,6 +208,7 @@ def send_once(
         user: Whom it goes to.
         run: The run that sends it.
         kept: How long it is remembered that it was sent; for ever where it is None.
+        pacer: Told when the mail goes.
         **context: What else the email's files show.
 
     Raises:
@@ -190,6 +225,8 @@ def send_once(
     message = compose(site, user, render(email, locale_of(user), site, user, link, **context), link)
     client = ses()
     row = deliveries.claim(delivery_id, email=email, user_id=user.user_id, run=run, kept=kept)
+    if pacer:
+        pacer.went()
     try:
         answer = client.send_email(
             FromEmailAddress=str(message["From"]),

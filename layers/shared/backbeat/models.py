@@ -1143,6 +1143,24 @@ class SweepPart(Model):
     expires = TTLAttribute(null=True)
 
 
+class DigestSelection(Model):
+    """The posts that one week's digest is made of, kept beside the runs under the key `digest#<ISO week>`.
+
+    Attributes:
+        post_ids: Their ids, the best first.
+        as_of: The logical time of the run that chose them.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    week = UnicodeAttribute(hash_key=True, attr_name="task_day")
+    kind = UnicodeAttribute(range_key=True, attr_name="run_id", default="posts")
+    post_ids = JSONAttribute()
+    as_of = UTCDateTimeAttribute()
+    expires = TTLAttribute(null=True)
+
+
 class Watermark(Model):
     """How far a task has come through what changes, kept for ever under the key `watermark#<task>`."""
 
@@ -1166,7 +1184,7 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
     "TRENDING_TABLE": (Hashtag, TrendingHashtags),
     "REPORTS_TABLE": (Report, DayCounts),
     "DELIVERIES_TABLE": (Delivery,),
-    "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark),
+    "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark, DigestSelection),
 }
 """Each table's environment variable and the models that live in it."""
 

@@ -362,6 +362,15 @@ def send_welcome_email(user_id: str) -> None:
     """
 
 
+@task("emails")
+def send_content_digest_email(user_id: str | None = None) -> None:
+    """Send the week's digest to every active user, or to one; each gets one a week.
+
+    Args:
+        user_id: The one user who gets it; all where it is not given.
+    """
+
+
 @task("users")
 def record_email_feedback(detail_type: str, detail: dict[str, Any]) -> None:
     """Settle an email's delivery by what SES tells of it, and mark addresses that bounced or complained.

@@ -1,0 +1,433 @@
+"""The digest: who gets it, what it holds, and that nobody gets two however often it crashes, repeats or is resumed."""
+
+import itertools
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from support import ROOT, STACK, Context, Killed, Outbox, Queue, answers, function_environment
+
+import send_content_digest_email as module
+from backbeat import deliveries, digest, ledger
+from backbeat.models import Delivery, DigestSelection, Follow, Post, User, day_key
+from send_content_digest_email import handle
+
+NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
+PLAN = {"task": "send_content_digest_email", "kwargs": {}, "scheduled_time": NOW.isoformat()}
+DAY = timedelta(days=1)
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("backbeat.mail.time", clock)
+    return clock
+
+
+@pytest.fixture
+def queue(outbox: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    monkeypatch.setattr("random.uniform", lambda low, high: 0)
+    monkeypatch.setattr("backbeat.models.SHARDS", 1)  # moto takes longer to look into each than into a table
+    for name, value in function_environment("SendContentDigestEmailFunction").items():
+        if name != "UNSUBSCRIBE_URL":
+            monkeypatch.setenv(name, value)
+    return Queue(f"{STACK}-emails-send_content_digest_email")
+
+
+def member(user_id: str, logged_in: datetime | None = NOW - DAY, **more: Any) -> User:
+    login = {"last_login_at": logged_in, "login_day": day_key(logged_in, user_id)} if logged_in else {}
+    user = User(
+        user_id, **{"name": user_id.title(), "email": f"{user_id}@example.net", "created_at": NOW, **login, **more}
+    )
+    user.save()
+    return user
+
+
+def post(post_id: str, author_id: str = "ada", likes: int = 0, comments: int = 0, **more: Any) -> Post:
+    made = more.pop("created_at", NOW - DAY)
+    post = Post.new(post_id, author_id=author_id, text=f"This is {post_id}", created_at=made, **more)
+    post.likes_count, post.comments_count = likes, comments
+    post.save()
+    return post
+
+
+def drain(queue: Queue, context: Context | None = None) -> None:
+    for _ in range(60):
+        if not queue.depth()[0]:
+            return
+        queue.deliver(handle, context)
+    pytest.fail("the queue does not run empty")
+
+
+def result() -> Any:
+    runs = [run for run in ledger.recent("send_content_digest_email", NOW.date(), 99) if "@" in run.run_id]
+    (run,) = runs
+    return run.result if run.outcome == "succeeded" else (run.outcome, run.error)
+
+
+def test_active_users_get_the_weeks_best(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    member("bo", locale="fr")
+    for number in range(12):
+        post(f"post-{number:02}", likes=number)
+    queue.send(PLAN)
+    drain(queue)
+    assert result() == {"sent": 2, "skipped": 0, "refused": 0, "unknown": 0}
+    assert sorted(outbox.addresses()) == ["ada@example.net", "bo@example.net"]
+    (english,) = [mail for mail in outbox.mails if mail.to == "ada@example.net"]
+    text = english.part("plain")
+    assert [line for line in text.splitlines() if line.startswith("This is")] == [
+        f"This is post-{number:02}" for number in range(11, 1, -1)
+    ]
+    assert "https://example.com/posts/post-11" in text
+    (french,) = [mail for mail in outbox.mails if mail.to == "bo@example.net"]
+    assert french.message["Subject"] == "Votre semaine sur Backbeat : 10 publications à découvrir"
+    assert Delivery.get("content_digest:2026-W45:ada").state == "sent"
+
+
+def test_only_who_is_active_and_wants_it_gets_it(queue: Queue, outbox: Outbox) -> None:
+    post("post-1")
+    member("ada")
+    member("on-the-dot", NOW - 7 * DAY)
+    member("since", NOW + DAY)  # seen since, where the run is late
+    for user_id, more in {
+        "too-long-ago": {"logged_in": NOW - 7 * DAY - timedelta(seconds=1)},
+        "long-ago": {"logged_in": NOW - 9 * DAY},
+        "never": {"logged_in": None},
+        "opted-out": {"digest": False},
+        "bounced": {"email_status": "bounced"},
+        "complained": {"email_status": "complained"},
+        "gone": {"deleted_at": NOW},
+    }.items():
+        member(user_id, **more)  # type: ignore[arg-type]
+    queue.send(PLAN)
+    drain(queue)
+    assert sorted(outbox.addresses()) == ["ada@example.net", "on-the-dot@example.net", "since@example.net"]
+    assert result() == {"sent": 3, "skipped": 5, "refused": 0, "unknown": 0}
+
+
+def test_likes_come_first_then_comments_and_only_public_posts_of_the_week_count(queue: Queue) -> None:
+    post("liked", likes=5)
+    post("discussed", likes=4, comments=9)
+    post("older", likes=4, comments=2, created_at=NOW - 2 * DAY)
+    post("newer", likes=4, comments=2)
+    post("on-the-dot", likes=1, created_at=NOW - 7 * DAY)
+    post("last-week", likes=99, created_at=NOW - 7 * DAY - timedelta(seconds=1))
+    post("next-week", likes=99, created_at=NOW)
+    post("friends-only", likes=99, visibility="followers")
+    post("hidden", likes=99, visibility="hidden")
+    assert digest.choose(NOW) == ["liked", "discussed", "newer", "older", "on-the-dot"]
+
+
+def test_the_thousand_best_and_no_more(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert digest.MOST_POSTS == 1_000
+    monkeypatch.setattr(digest, "MOST_POSTS", 3)
+    for number in range(5):
+        post(f"post-{number}", likes=number)
+    assert digest.choose(NOW) == ["post-4", "post-3", "post-2"]
+
+
+def test_those_one_follows_come_first(queue: Queue) -> None:
+    for author in ("ada", "bo", "cy"):
+        member(author)
+    for number in range(12):
+        post(f"ada-{number:02}", "ada", likes=100 + number)
+    post("bo-1", "bo", likes=1)
+    post("cy-1", "cy", likes=2)
+    Follow("reader", "bo", created_at=NOW).save()
+    Follow("reader", "cy", created_at=NOW).save()
+    entries = digest.pick("reader", digest.load(NOW), "https://example.com")
+    assert [(entry.author, entry.followed) for entry in entries[:3]] == [("Cy", True), ("Bo", True), ("Ada", False)]
+    assert len(entries) == digest.POSTS_EACH
+    assert entries[2].url == "https://example.com/posts/ada-11"
+
+
+def test_nobody_gets_an_empty_digest(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    queue.send(PLAN)
+    drain(queue)
+    assert (outbox.mails, result()) == ([], {"sent": 0, "skipped": 0, "refused": 0, "unknown": 0})
+
+
+def test_what_was_hidden_or_whose_author_left_is_not_shown(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    member("bo")
+    post("post-1", "ada", likes=9)
+    post("post-2", "bo", likes=5)
+    queue.send(PLAN)
+    queue.deliver(handle)
+    Post("post-1").update(actions=[Post.visibility.set("hidden")])
+    User("bo").update(actions=[User.deleted_at.set(NOW)])
+    drain(queue)
+    assert (outbox.mails, result()) == ([], {"sent": 0, "skipped": 2, "refused": 0, "unknown": 0})
+
+
+def test_posts_are_chosen_once_for_a_run(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    post("post-1", likes=9)
+    queue.send(PLAN)
+    queue.deliver(handle)
+    post("post-2", likes=99)
+    drain(queue)
+    (mail,) = outbox.mails
+    assert "post-2" not in mail.part("plain")
+
+
+def test_an_older_run_does_not_overwrite_what_a_newer_one_chose(queue: Queue) -> None:
+    for now, chosen in ((NOW + DAY, ["new"]), (NOW, ["old"])):
+        digest.keep(now, chosen, now + DAY)
+    assert DigestSelection.get("digest#2026-W45", "posts").post_ids == ["new"]
+
+
+def test_opting_out_counts_until_the_send(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    member("bo")
+    post("post-1")
+    queue.send(PLAN)
+    queue.deliver(handle)
+    User("bo").update(actions=[User.digest.set(False)])
+    drain(queue)
+    assert outbox.addresses() == ["ada@example.net"]
+
+
+def test_a_user_gets_one_a_week_whichever_run_sends_it(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    post("post-1")
+    for run_id in ("first", "second"):
+        queue.send({**PLAN, "id": f"{run_id}@"})
+        drain(queue)
+    assert len(outbox.mails) == 1
+    results = {run.run_id: run.result for run in ledger.recent("send_content_digest_email", NOW.date(), 9)}
+    assert (results["first@"]["sent"], results["second@"]["sent"], results["second@"]["skipped"]) == (1, 0, 1)
+
+
+def crash(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, step: str, at: int) -> None:
+    """Have the process die at one step of mail number `at`."""
+    target = {"claim": "claim", "send": "claim", "settle": "settle_sent"}[step]
+    original, calls = getattr(deliveries, target), itertools.count()
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) != at:
+            return original(*args, **kwargs)
+        if step == "send":
+            original(*args, **kwargs)
+        raise Killed
+
+    monkeypatch.setattr(deliveries, target, dying)
+
+
+@pytest.mark.parametrize(("step", "mails", "unknown"), [("claim", 5, 0), ("send", 4, 1), ("settle", 5, 1)])
+def test_a_run_that_crashed_goes_on_and_sends_nobody_two(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, step: str, mails: int, unknown: int
+) -> None:
+    monkeypatch.setattr(deliveries, "LEASE", timedelta(seconds=-1))
+    for number in range(5):
+        member(f"user-{number}")
+    member("ada", None)
+    post("post-1")
+    queue.send(PLAN)
+    queue.deliver(handle)
+    (part,) = queue.receive()["Records"]
+    with monkeypatch.context() as crashing:
+        crash(outbox, crashing, step, at=2)
+        with pytest.raises(Killed):
+            handle.lambda_handler({"Records": [part]}, Context())
+    for _ in range(2):  # it comes back, and once more
+        assert handle.lambda_handler({"Records": [part]}, Context()) == {"batchItemFailures": []}
+    assert result() == {"sent": 5 - unknown, "skipped": 0, "refused": 0, "unknown": unknown}
+    assert len(outbox.addresses()) == len(set(outbox.addresses())) == mails
+    missing = {f"content_digest:2026-W45:{to.split('@')[0]}" for to in outbox.addresses()}
+    everybody = {f"content_digest:2026-W45:user-{number}" for number in range(5)}
+    listed = {row.delivery_id for row in deliveries.unsettled(datetime.now(UTC))}
+    assert everybody - missing <= listed
+    assert len(listed) == unknown
+    drain(queue)
+    assert [(letter["reason"], json.loads(letter["body"])["kwargs"]) for letter in queue.dead()] == [
+        ("unknown_delivery", {"user_id": "user-2"})
+    ] * unknown
+
+
+def test_an_unknown_one_is_settled_and_sent_from_its_dead_letter(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    post("post-1")
+    outbox.answer = answers(500, "InternalFailure")
+    queue.send(PLAN)
+    drain(queue)
+    assert result() == {"sent": 0, "skipped": 0, "refused": 0, "unknown": 1}
+    (letter,) = queue.dead()
+    outbox.answer = lambda request: None
+    deliveries.settle_by_hand("content_digest:2026-W45:ada", sent=False)
+    for _ in range(2):
+        queue.send(letter["body"])
+        drain(queue)
+    assert len(outbox.mails) == 2
+    assert Delivery.get("content_digest:2026-W45:ada").state == "sent"
+
+
+def test_a_mail_that_is_refused_does_not_stop_the_others(queue: Queue, outbox: Outbox) -> None:
+    member("ada", email="no address")
+    member("bo")
+    member("cy")
+    post("post-1")
+    queue.send(PLAN)
+    queue.deliver(handle)
+    outbox.answer = lambda request: (
+        answers(400, "MessageRejected", "no")(request) if outbox.mails[-1].to.startswith("bo") else None
+    )
+    drain(queue)
+    assert result() == {"sent": 1, "skipped": 0, "refused": 2, "unknown": 0}
+
+
+def test_while_ses_refuses_everything_the_part_is_tried_again(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    member("bo")
+    post("post-1")
+    queue.send(PLAN)
+    queue.deliver(handle)
+    throttled = answers(429, "TooManyRequestsException", "Maximum sending rate exceeded.")
+    outbox.answer = lambda request: throttled(request) if len(outbox.mails) == 2 else None
+    assert len(queue.deliver(handle)) == 1
+    drain(queue)
+    assert result() == {"sent": 2, "skipped": 0, "refused": 0, "unknown": 0}
+    assert outbox.addresses() == ["ada@example.net", "bo@example.net", "bo@example.net"]  # the first was refused
+
+
+def test_a_duplicate_part_at_the_same_time_sends_nobody_two(queue: Queue, outbox: Outbox) -> None:
+    for name in ("ada", "bo", "cy"):
+        member(name)
+    post("post-1")
+    queue.send(PLAN)
+    queue.deliver(handle)
+    (part,) = queue.receive()["Records"]
+
+    def meanwhile(request: Any) -> None:
+        outbox.answer = lambda request: None
+        answer = handle.lambda_handler({"Records": [part]}, Context())
+        assert len(answer["batchItemFailures"]) == 1  # one mail is in hand: it comes back
+
+    outbox.answer = meanwhile
+    assert handle.lambda_handler({"Records": [part]}, Context()) == {"batchItemFailures": []}
+    assert sorted(outbox.addresses()) == ["ada@example.net", "bo@example.net", "cy@example.net"]
+    assert result() == {"sent": 3, "skipped": 0, "refused": 0, "unknown": 0}
+
+
+def test_a_part_short_of_time_goes_on_where_it_stopped(queue: Queue, outbox: Outbox, clock: Clock) -> None:
+    for number in range(4):
+        member(f"user-{number}")
+    member("ada", None)
+    post("post-1")
+    queue.send(PLAN)
+    queue.deliver(handle)
+
+    class Short(Context):
+        """Time for two mails, and for a third only if nobody looked at the clock."""
+
+        def get_remaining_time_in_millis(self) -> int:
+            return round((25.4 - (clock.now - started)) * 1_000)
+
+    for mails in (2, 4):
+        started = clock.now
+        assert queue.deliver(handle, Short()) == []
+        assert len(outbox.mails) == mails
+    assert len(set(outbox.addresses())) == len(outbox.mails) == 4
+    assert result() == {"sent": 4, "skipped": 0, "refused": 0, "unknown": 0}
+
+
+# ---- The pace --------------------------------------------------------------------------------------------------------
+
+
+def plan(users: int, monkeypatch: pytest.MonkeyPatch, senders: int = 2) -> list[dict[str, Any]]:
+    monkeypatch.setattr(module, "_active_users", lambda now: (f"user-{number:07}" for number in range(users)))
+    monkeypatch.setattr(digest, "choose", lambda now: ["post-1"])
+    monkeypatch.setenv("DIGEST_SENDERS", str(senders))
+    return module._plan(type("Run", (), {"now": NOW})())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("rate", "senders"), [(14, 2), (14, 8), (14, 80), (1, 2), (500, 80)])
+def test_all_parts_together_keep_to_80_percent(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, rate: float, senders: int
+) -> None:
+    outbox.quota = {"MaxSendRate": rate, "Max24HourSend": -1, "SentLast24Hours": 0}
+    parts = plan(2_000, monkeypatch, senders)
+    assert sum(len(part["users"]) for part in parts) == 2_000
+    assert max(len(part["users"]) for part in parts) <= 500
+    for part in parts:
+        assert part["per_second"] * senders == pytest.approx(0.8 * rate)
+        seconds = len(part["users"]) / part["per_second"]
+        assert seconds <= 10 * (300 - module.SECONDS_FOR_ONE), "it may send itself on ten times"
+
+
+def test_a_part_keeps_its_pace(queue: Queue, outbox: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        member(f"user-{number}", digest=number != 2)
+    member("ada", None)
+    post("post-1")
+    went: list[float] = []
+    outbox.answer = lambda request: went.append(clock.now)
+    queue.send(PLAN)
+    drain(queue)
+    interval = 1 / (0.8 * 14 / 2)
+    assert [round(at - 1_000, 3) for at in went] == [
+        round(interval * n, 3) for n in (1, 2, 3)
+    ]  # who is skipped costs none
+
+
+def test_where_the_days_quota_is_short_the_pace_is_the_quotas(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox.quota = {"MaxSendRate": 14, "Max24HourSend": 50_000, "SentLast24Hours": 10_000}
+    assert plan(32_000, monkeypatch)[0]["per_second"] == pytest.approx(0.8 * 14 / 2)
+    assert plan(32_001, monkeypatch)[0]["per_second"] == pytest.approx(0.8 * 50_000 / 86_400 / 2)
+
+
+@pytest.mark.parametrize(
+    ("users", "quota", "senders"),
+    [
+        (300_000, {"MaxSendRate": 14, "Max24HourSend": 50_000, "SentLast24Hours": 0}, 2),  # the week ends
+        (500_001, {"MaxSendRate": 500, "Max24HourSend": -1, "SentLast24Hours": 0}, 2),  # over 1,000 parts of 500
+        (200, {"MaxSendRate": 1, "Max24HourSend": 200, "SentLast24Hours": 0}, 2),  # a mail in eighteen minutes
+    ],
+)
+def test_planning_refuses_what_could_not_be_finished(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, users: int, quota: dict[str, float], senders: int
+) -> None:
+    outbox.quota = quota
+    with pytest.raises(module.Rejected, match=f"^{users} users at .* They must be done by 2026-11-09 00:00 UTC"):
+        plan(users, monkeypatch, senders)
+
+
+def test_the_longest_week_that_is_not_refused(queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox.quota = {"MaxSendRate": 1, "Max24HourSend": -1, "SentLast24Hours": 0}
+    left = datetime(2026, 11, 9, tzinfo=UTC) - NOW
+    most = math.floor(left.total_seconds() * 0.8)
+    assert len(plan(most, monkeypatch)) == math.ceil(most / 500)
+    with pytest.raises(module.Rejected):
+        plan(most + 1, monkeypatch)
+
+
+def test_the_events_of_lambda_are_understood(queue: Queue, outbox: Outbox) -> None:
+    member("user-1")
+    member("ada", None)
+    post("post-1")
+    for name in ("typical", "duplicate", "part", "one_user", "poison"):
+        batch = json.loads((ROOT / f"events/send_content_digest_email/{name}.json").read_text())
+        for record in batch["Records"]:
+            record["eventSourceARN"] = f"arn:aws:sqs:us-east-1:123456789012:{queue.name}"
+        assert handle.lambda_handler(batch, Context()) == {"batchItemFailures": []}, name
+    assert outbox.addresses() == ["user-1@example.net"]
+    assert [letter["reason"] for letter in queue.dead()] == ["invalid_arguments"]
