@@ -18,7 +18,7 @@ from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
-from backbeat.models import SHARDS, Delivery, day_key, day_keys
+from backbeat.models import SHARDS, Delivery, day_key, day_keys, is_unmet
 from backbeat.runtime import NotYet, Rejected, Run
 
 LEASE = timedelta(seconds=60)
@@ -264,7 +264,5 @@ def _updated(row: Delivery, actions: Sequence[Action], condition: Condition) -> 
     try:
         row.update(actions=list(actions), condition=condition)
     except UpdateError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
-            return False
-        raise
+        return not is_unmet(error)
     return True

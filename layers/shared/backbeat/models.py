@@ -1060,6 +1060,51 @@ class Delivery(Model):
     by_shelf = DeliveriesByShelf()
 
 
+NOTIFICATION_KEPT = timedelta(days=30)
+"""How long a notification is kept once it has been read."""
+
+
+class Notification(Model):
+    """Something a user is told inside the application.
+
+    Attributes:
+        notification_id: Sorts by time: when it was made, and the run that made it.
+        kind: What it is about, such as `like` or `follow`; the application decides how it looks.
+        text: What it says.
+        link: Where it leads, within the application.
+        read_at: When the user read it; it goes 30 days later.
+    """
+
+    class Meta(_Table):
+        table_name = os.environ.get("NOTIFICATIONS_TABLE", "")
+
+    user_id = UnicodeAttribute(hash_key=True)
+    notification_id = UnicodeAttribute(range_key=True)
+    kind = UnicodeAttribute()
+    text = UnicodeAttribute()
+    link = UnicodeAttribute(null=True)
+    created_at = UTCDateTimeAttribute()
+    read_at = UTCDateTimeAttribute(null=True)
+    expires = TTLAttribute(null=True)
+
+    @staticmethod
+    def of(user_id: str, *, now: datetime, limit: int = 50) -> list["Notification"]:
+        """A user's notifications, newest first. DynamoDB deletes up to days late, so what has expired is left out."""
+        kept = Notification.expires.does_not_exist() | (Notification.expires > now)
+        return list(Notification.query(user_id, filter_condition=kept, scan_index_forward=False, limit=limit))
+
+    @staticmethod
+    def mark_read(user_id: str, notification_id: str, *, at: datetime) -> bool:
+        """Note that a user has read a notification; return whether they had not before."""
+        row = Notification(user_id, notification_id)
+        actions: list[Action] = [Notification.read_at.set(at), Notification.expires.set(at + NOTIFICATION_KEPT)]
+        try:
+            row.update(actions=actions, condition=Notification.user_id.exists() & Notification.read_at.does_not_exist())
+        except UpdateError as error:
+            return not is_unmet(error)
+        return True
+
+
 class RunRecord(Model):
     """One run in the ledger; see `backbeat.ledger`."""
 
@@ -1184,6 +1229,7 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
     "TRENDING_TABLE": (Hashtag, TrendingHashtags),
     "REPORTS_TABLE": (Report, DayCounts),
     "DELIVERIES_TABLE": (Delivery,),
+    "NOTIFICATIONS_TABLE": (Notification,),
     "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark, DigestSelection),
 }
 """Each table's environment variable and the models that live in it."""

@@ -371,6 +371,18 @@ def send_content_digest_email(user_id: str | None = None) -> None:
     """
 
 
+@task()
+def send_notification(user_id: str, kind: str, text: str, link: str | None = None) -> None:
+    """Tell a user something inside the application.
+
+    Args:
+        user_id: The user.
+        kind: What it is about, such as `like` or `follow`.
+        text: What it says, 1 to 1,000 characters.
+        link: Where it leads, within the application.
+    """
+
+
 @task("users")
 def record_email_feedback(detail_type: str, detail: dict[str, Any]) -> None:
     """Settle an email's delivery by what SES tells of it, and mark addresses that bounced or complained.

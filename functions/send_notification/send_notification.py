@@ -1,0 +1,47 @@
+"""send_notification: one notification inside the application, written once for each run."""
+
+from dataclasses import dataclass
+
+from pynamodb.exceptions import PutError
+
+from backbeat.models import Notification, User, is_unmet
+from backbeat.runtime import Rejected, Run, Skipped
+from backbeat.tasks import send_notification, sortable
+
+LONGEST_TEXT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationWritten:
+    """The result of a run.
+
+    Attributes:
+        notification_id: The notification, among its user's.
+    """
+
+    notification_id: str
+
+
+@send_notification.implementation
+def handle(user_id: str, kind: str, text: str, run: Run, link: str | None = None) -> NotificationWritten | Skipped:
+    """Write one notification; see the declaration for the arguments."""
+    if not kind or not text.strip() or len(text) > LONGEST_TEXT:
+        raise Rejected("invalid_text", f"a notification needs a kind, and a text of 1 to {LONGEST_TEXT} characters")
+    try:
+        user = User.get(user_id)
+    except User.DoesNotExist as error:
+        raise Rejected("unknown_user", f"there is no user {user_id!r}") from error
+    if user.deleted_at:
+        return Skipped(f"user {user_id} has left")
+    notification = Notification(
+        user_id, f"{sortable(run.now)}#{run.id}", kind=kind, text=text, link=link, created_at=run.now
+    )
+    try:
+        notification.save(Notification.user_id.does_not_exist())
+    except PutError as error:
+        if is_unmet(error):
+            return Skipped("it has been written")
+    return NotificationWritten(notification.notification_id)
+
+
+lambda_handler = handle.lambda_handler
