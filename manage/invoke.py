@@ -71,10 +71,8 @@ def invoke(
             answer = call(stack, host, name, path)
             failed += answer.failed
             answers.append({"function": name, "event": str(path), "payload": answer.payload, "records": answer.records})
-            if answer.failed:
-                errors.print(answer.log, markup=False)
-            if event:
-                errors.print(f"[dim]{escape(shlex.join(answer.command))}[/]", soft_wrap=True)
+            if event or answer.failed:
+                errors.print(f"[dim]{escape(shlex.join(answer.command))}\n{escape(answer.log)}[/]", soft_wrap=True)
             for ended, result in answer.shown():
                 table.add_row(name, path.stem, outcome(ended), escape(result))
     if as_json:

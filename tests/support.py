@@ -145,7 +145,7 @@ class Context:
     remaining_ms: int = 60_000
     aws_request_id: str = field(default_factory=lambda: f"request-{next(_numbers)}")
     function_name: str = "function"
-    memory_limit_in_mb: int = 512
+    memory_limit_in_mb: str = "512"  # so it is in Lambda: awslambdaric takes it from the environment
     invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:function"
 
     def get_remaining_time_in_millis(self) -> int:

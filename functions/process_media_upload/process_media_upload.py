@@ -112,9 +112,8 @@ def handle(
                 _settle(upload, run, Change("ready", version_id=version_id, content_hash=content_hash))
                 return Skipped("this upload has been processed")
             seconds = run.seconds_left - SECONDS_TO_END
-            media = sandbox.convert(
-                Path(folder, "upload"), kind, Path(folder), limits(), run.context.memory_limit_in_mb, seconds
-            )
+            memory_mb = int(run.context.memory_limit_in_mb)  # Lambda's own runtime has it as text
+            media = sandbox.convert(Path(folder, "upload"), kind, Path(folder), limits(), memory_mb, seconds)
         except _Gone:
             return Skipped(f"the upload {key!r} is gone")
         except Unusable as error:
