@@ -4,6 +4,14 @@ import re
 
 PICTURES = frozenset({"JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "TIFF", "BMP"})
 """The pictures that renditions are made of, by Pillow's names for them."""
+VIDEOS = {
+    "MP4 video": "mov",
+    "QuickTime video": "mov",
+    "WebM or Matroska video": "matroska",
+    "AVI video": "avi",
+    "Windows Media video": "asf",
+}
+"""The videos that renditions are made of, and FFmpeg's demuxer for each."""
 
 _BRANDS = {
     "AVIF": {b"avif", b"avis"},

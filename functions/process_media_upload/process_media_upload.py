@@ -1,9 +1,9 @@
-"""process_media_upload: an uploaded picture becomes the renditions that the application serves.
+"""process_media_upload: an uploaded picture or video becomes the renditions that the application serves.
 
 An upload at `posts/<post_id>/<filename>` is read in the version the event names, made into renditions (`renditions.py`,
-in a process of its own: `sandbox.py`) and written to the media bucket under its content's hash, so that the same upload
-twice changes nothing. The post says what became of it: `media`, `media_status` and `media_reason`. An upload that is
-deleted or replaced takes its renditions with it.
+`video.py`; in a process of its own, `sandbox.py`) and written to the media bucket under its content's hash, so that the
+same upload twice changes nothing. The post says what became of it: `media`, `media_status` and `media_reason`. An
+upload that is deleted or replaced takes its renditions with it.
 
 Events repeat, and come out of order. `post.media_uploads` keeps, for each key, the order of the newest event that was
 handled; an older one changes nothing. All of this is one conditional write on `post.media_revision`.
@@ -30,7 +30,7 @@ from backbeat.models import Post
 from backbeat.runtime import NotYet, Rejected, Run, Skipped
 from backbeat.tasks import process_media_upload
 from backbeat.uploads import post_of
-from kinds import PICTURES, kind_of
+from kinds import PICTURES, VIDEOS, kind_of
 from renditions import RECIPE, Limits, Media, Unusable
 from sandbox import Sandbox
 
@@ -187,6 +187,9 @@ def limits() -> Limits:
         side=int(os.environ["MAX_SIDE"]),
         frames=int(os.environ["MAX_FRAMES"]),
         animation_megapixels=float(os.environ["MAX_ANIMATION_MEGAPIXELS"]),
+        video_megabytes=float(os.environ["MAX_VIDEO_MB"]),
+        video_seconds=float(os.environ["MAX_VIDEO_SECONDS"]),
+        video_side=int(os.environ["MAX_VIDEO_SIDE"]),
     )
 
 
@@ -209,9 +212,10 @@ def _download(upload: Upload, to: Path) -> tuple[str, str, str | None]:
     with closing(answer["Body"]) as body, to.open("wb") as file:
         start = body.read(4096)
         kind = kind_of(start)
-        limits().check_size(answer["ContentLength"])
-        if kind not in PICTURES:
-            raise Unusable("foreign", f"the file is {kind or 'of an unknown kind'}, not a picture that can be shown")
+        limits().check_size(answer["ContentLength"], video=kind in VIDEOS)
+        if kind not in PICTURES and kind not in VIDEOS:
+            what = kind or "of an unknown kind"
+            raise Unusable("foreign", f"the file is {what}, neither a picture nor a video that can be shown")
         for chunk in itertools.chain([start], body.iter_chunks(1 << 20)):
             content_hash.update(chunk)
             file.write(chunk)

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kinds import PICTURES
+from kinds import PICTURES, VIDEOS
 from renditions import Limits, Media, Rendition, Unusable, make_renditions
 
 PROGRAM = Path(__file__)
@@ -93,7 +93,11 @@ def _convert(request: dict[str, Any]) -> Media:
     limits = Limits(**request["limits"])
     if kind in PICTURES:
         return make_renditions(upload, kind, folder, limits)
-    raise Unusable("foreign", f"the file is {kind}, not a picture that can be shown")
+    if kind in VIDEOS:
+        from video import make_video  # only here, as FFmpeg's libraries take a while to load
+
+        return make_video(upload, kind, folder, limits)
+    raise ValueError(f"nothing is made of {kind}")
 
 
 if __name__ == "__main__":

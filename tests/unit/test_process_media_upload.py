@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import av
 import boto3
 import permissions
 import pytest
@@ -112,6 +113,23 @@ def test_an_upload_comes_out_as_renditions_on_its_post(queue: Queue) -> None:
         assert Image.open(io.BytesIO(body)).size == (rendition["width"], rendition["height"])
 
 
+def test_a_video_comes_out_beside_its_poster(queue: Queue) -> None:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as target:
+        stream = target.add_stream("libx264", rate=10)
+        stream.width = stream.height = 64
+        for _ in range(3):
+            target.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 64), "red"))))
+        target.mux(stream.encode())
+    put("posts/post-1/clip.jpg", buffer.getvalue())
+    queue.send(notification("posts/post-1/clip.jpg"))
+    assert queue.deliver(function, Context(memory_limit_in_mb=3008)) == []
+    (entry,) = post().media.as_dict().values()
+    assert (entry["format"], entry["width"], entry["seconds"]) == ("MP4 video", 64, pytest.approx(0.3))
+    assert [r["role"] for r in entry["renditions"]] == ["picture", "picture", "square", "square", "video"]
+    assert served()[entry["renditions"][-1]["key"]]["ContentType"] == "video/mp4"
+
+
 def test_an_upload_announced_twice_is_processed_once(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     put("posts/post-1/sample.jpg", photo())
     made = count_conversions(monkeypatch)
@@ -178,7 +196,7 @@ def test_an_upload_waits_for_its_post_and_then_is_dead(queue: Queue) -> None:
 @pytest.mark.parametrize(
     ("content", "reason", "explanation"),
     [
-        (b"%PDF-1.7", "foreign", "the file is PDF, not a picture that can be shown"),
+        (b"%PDF-1.7", "foreign", "the file is PDF, neither a picture nor a video that can be shown"),
         (photo()[:300], "broken", "the file is a broken JPEG"),
         (b"", "empty", "the file is empty"),
     ],

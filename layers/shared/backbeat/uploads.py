@@ -34,14 +34,15 @@ def post_of(key: str) -> str:
     raise ValueError(f"the key {key!r} is not of the form posts/<post_id>/<filename>")
 
 
-def presigned_upload(post_id: str, filename: str, *, valid_for: int = 600) -> dict[str, Any]:
+def presigned_upload(post_id: str, filename: str, *, video: bool = False, valid_for: int = 600) -> dict[str, Any]:
     """A form that lets a browser upload one file for a post, without credentials.
 
-    S3 itself refuses a file over the limit, `MAX_UPLOAD_MB`, before it is stored.
+    S3 itself refuses a file over the limit, `MAX_UPLOAD_MB` or, for a video, `MAX_VIDEO_MB`, before it is stored.
 
     Args:
         post_id: The post the upload belongs to.
         filename: The file's name.
+        video: Whether it is to be a video, which may be larger.
         valid_for: How long the form can be used, in seconds.
 
     Returns:
@@ -52,11 +53,11 @@ def presigned_upload(post_id: str, filename: str, *, valid_for: int = 600) -> di
     """
     # The regional endpoint: the global one redirects a POST for a new bucket, and browsers drop its body.
     client = boto3.client("s3", config=Config(signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional"}))
-    limit = int(os.environ.get("MAX_UPLOAD_MB", "50")) * 1_000_000
+    megabytes = os.environ.get("MAX_VIDEO_MB", "200") if video else os.environ.get("MAX_UPLOAD_MB", "50")
     form: dict[str, Any] = client.generate_presigned_post(
         Bucket=os.environ["UPLOADS_BUCKET"],
         Key=upload_key(post_id, filename),
-        Conditions=[["content-length-range", 1, limit]],
+        Conditions=[["content-length-range", 1, int(megabytes) * 1_000_000]],
         ExpiresIn=valid_for,
     )
     return form
