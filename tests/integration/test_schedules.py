@@ -64,3 +64,35 @@ def test_a_task_is_run_by_hand_to_its_end(cloud: Stack, backbeat: Backbeat) -> N
     (run,) = [run for run in ledger.recent("process_media_upload", date(2026, 11, 1), 9) if run.logical_time.hour == 5]
     assert (run.outcome, run.attempts) == ("rejected", 1)
     assert "bucket: Field required" in backbeat("run", "process_media_upload", words[1], fails=True)
+
+
+RUNS_BEFORE_SIX_ON_A_SUNDAY = {"update_trending_hashtags": 6}
+
+
+def test_a_stretch_is_played_to_its_end_and_each_run_made_once_though_played_twice(
+    cloud: Stack, backbeat: Backbeat
+) -> None:
+    stretch = ("play", "--from", "2026-11-01", "--to", "2026-11-01T06:00Z", "--json")
+    expected = RUNS_BEFORE_SIX_ON_A_SUNDAY
+    first, second = backbeat(*stretch), backbeat(*stretch)
+    assert {item["schedule"]: item["sent"] for item in first} == expected
+    assert {item["schedule"]: item["known"] for item in second} == expected
+    for item in (*first, *second):
+        assert sum(item["outcomes"].values()) == item["runs"]
+        assert set(item["outcomes"]) <= {"succeeded", "skipped"}
+    for name in expected:
+        made = [run for run in ledger.recent(name, date(2026, 11, 1), 99) if run.run_id.startswith(f"{name}@")]
+        assert len(made) == expected[name]
+        assert {run.attempts for run in made} <= {1}
+
+
+def test_a_schedule_is_switched_and_listed(cloud: Stack, backbeat: Backbeat) -> None:
+    name = "update_trending_hashtags"
+    backbeat("schedules", "disable", name, "--json")
+    try:
+        (listed,) = [item for item in backbeat("schedules", "--json") if item["name"] == name]
+        assert (listed["state"], listed["next"]) == ("DISABLED", [])
+    finally:
+        enabled = backbeat("schedules", "enable", name, "--json")
+    assert (enabled["state"], len(enabled["next"])) == ("ENABLED", 3)
+    assert "there is" in backbeat("schedules", "enable", "nightly", fails=True)
