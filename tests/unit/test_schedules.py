@@ -284,7 +284,10 @@ def deployed(aws: None) -> None:
         boto3.client("scheduler").create_schedule(**properties)
 
 
-TIMES_A_WEEK = {"generate_content_analytics": 7, "update_trending_hashtags": 168}
+TIMES_A_WEEK = {
+    "generate_content_analytics": 7,
+    "update_trending_hashtags": 168,
+}
 
 
 def test_the_schedules_are_those_of_the_design(deployed: None) -> None:
