@@ -11,13 +11,14 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
 from backbeat import ledger
 from backbeat.models import Post, RunRecord
 from backbeat.tasks import PRIORITIES, TASKS, InvalidTaskArguments, QueueNotFound, sortable
 from backbeat.uploads import upload_key
-from manage import invoke, localcloud, sample, schedules_cli
+from manage import invoke, localcloud, sample, schedules_cli, seed
 from manage.emulator import NotUnderstood
 from manage.localcloud import LocalCloudError
 from manage.schedules import NotSettled, ScheduleNotFound
@@ -209,6 +210,29 @@ def upload(
     with errors.status("Waiting for its renditions"):
         post = _wait(made)
     _show(stack, made, post, as_json)
+
+
+@app.command("seed")
+def seed_network(
+    context: typer.Context,
+    users: Annotated[int, typer.Option(min=2, max=1_000_000, help="How many people.")] = 1_000,
+    posts: Annotated[int, typer.Option(min=0, max=10_000_000, help="How many posts of theirs.")] = 5_000,
+    random_seed: Annotated[int, typer.Option(help="Another seed adds another network beside the first.")] = 1,
+    at: schedules_cli.At = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before writing to a stack on AWS.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a believable network: who follows whom, posts, likes, comments, activity, tokens."""
+    stack = the_stack(context)
+    if context.find_root().params.get("stack") and not yes:
+        typer.confirm(f"Write {users:,} people and {posts:,} posts to the stack {stack.name} on AWS?", abort=True)
+    until = at or datetime.now(UTC)
+    with errors.status("Making up the network"):
+        network = seed.Network(users, posts, random_seed=random_seed, until=until)
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=errors) as progress:
+        bars = {kind: progress.add_task(kind, total=rows) for kind, rows in network.rows.items()}
+        network.write(lambda kind, rows: progress.advance(bars[kind], rows))
+    _done(as_json, {"written": network.rows}, f"Wrote {sum(network.rows.values()):,} rows.")
 
 
 @app.command()

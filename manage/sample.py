@@ -7,6 +7,7 @@ from datetime import datetime
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from backbeat.models import Post, User
+from manage.seed import Network
 
 USERS = (("user-1", "Ada", "en"), ("user-2", "Émile", "fr"), ("user-3", "Noor", "en"))
 POSTS = (
@@ -15,15 +16,21 @@ POSTS = (
     ("post-3", "user-3", "Where is this? #hills"),
 )
 """Those that the events in events/ name."""
+PEOPLE, POSTS_OF_THEIRS = 40, 150
+"""How large a network is written around them."""
 
 
 def seed(now: datetime) -> None:
-    """Write a few users and posts, where they are not there yet."""
+    """Write the users and posts that the events name, and a small network around them, where they are not there yet."""
+    new = False
     for user_id, name, locale in USERS:
         if User.join(user_id, name=name, email=f"{user_id}@example.com", locale=locale, at=now):
             User.log_in(user_id, at=now)
+            new = True
     for post_id, author_id, text in POSTS:
         Post.publish(post_id, author_id=author_id, text=text, at=now)
+    if new:
+        Network(PEOPLE, POSTS_OF_THEIRS, random_seed=0, until=now).write(lambda kind, rows: None)
 
 
 def photo() -> bytes:
