@@ -302,7 +302,7 @@ def _upload(stack: Stack, post_id: str, filename: str, content: bytes) -> dict[s
 
 
 def _wait(made: dict[str, Any], seconds: int = 180) -> dict[str, Any]:
-    """Wait until a post says what became of an upload, and the ledger too; return the post.
+    """Wait until a post says what became of an upload, and the ledger too; return what it says.
 
     Raises:
         LocalCloudError: It has not, after `seconds`.
@@ -311,13 +311,15 @@ def _wait(made: dict[str, Any], seconds: int = 180) -> dict[str, Any]:
     since = made["uploaded_at"] - timedelta(milliseconds=1)
     for _ in range(seconds * 4):
         try:
-            post: dict[str, Any] = Post.get(made["post_id"], consistent_read=True).to_simple_dict()
+            post = Post.get(made["post_id"], consistent_read=True)
         except Post.DoesNotExist:
-            post = {}
-        as_of = post.get("media_as_of")
+            as_of = None
+        else:
+            as_of = post.media_as_of
         recent = _recent("process_media_upload", 50)
-        if as_of and any(run.logical_time == datetime.fromisoformat(as_of) >= since for run in recent):
-            return post
+        if as_of and any(run.logical_time == as_of >= since for run in recent):
+            media = post.media.as_dict() if post.media else {}  # type: ignore[no-untyped-call]
+            return {"media_status": post.media_status, "media_reason": post.media_reason, "media": media}
         time.sleep(0.25)
     tried = [run for run in recent if run.started >= since]
     why = f" Its last attempt: {tried[0].outcome}, {tried[0].error}." if tried else ""

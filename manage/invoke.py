@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import boto3
 import typer
 from botocore.exceptions import ClientError
+from pynamodb.exceptions import PutError
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Column, Table
@@ -251,23 +252,24 @@ def _read(event: Path) -> Any:
 
 
 def _prepare(event: Any) -> None:
-    """Make true what an event about an upload takes for granted: the upload exists, and has not been processed."""
+    """Make true what an event about an upload takes for granted: the upload is there, and has not been processed."""
     for record in event.get("Records", []) if isinstance(event, dict) else []:
         for body in messages.split(record.get("body", "")):
             try:
                 message = messages.parse(body, "process_media_upload", "", datetime.now(UTC))
-                if message is not None and {"bucket", "key"} <= set(message.kwargs):
-                    _upload(message.kwargs["bucket"], message.kwargs["key"], post_of(message.kwargs["key"]))
+                given = message.kwargs if message is not None else {}
+                if given.get("event_name", "").startswith("ObjectCreated:"):
+                    _upload(given["bucket"], given["key"], post_of(given["key"]))
             except (InvalidMessage, ValueError):
                 continue  # that is what the event is about
 
 
 def _upload(bucket: str, key: str, post_id: str) -> None:
-    try:
-        post = Post.get(post_id, consistent_read=True)
-    except Post.DoesNotExist:
-        post = Post(post_id, author_id="operator", text=key, created_at=datetime.now(UTC), visibility="hidden")
-        post.save()
+    """Put a sample photo where an upload is missing; strike off its post what was made of it."""
+    with suppress(PutError):
+        Post.new(post_id, author_id="operator", text=key, created_at=datetime.now(UTC), visibility="hidden").save(
+            Post.post_id.does_not_exist()
+        )
     s3 = boto3.client("s3")
     try:
         content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -275,22 +277,20 @@ def _upload(bucket: str, key: str, post_id: str) -> None:
         content = sample.photo()
         s3.put_object(Bucket=bucket, Key=key, Body=content)
         for _ in range(240):  # the deployed function hears of it too, and comes first
-            if _content_hash(content) in _made(post):
+            if key in _maps(post_id)[1]:
                 break
             time.sleep(0.25)
-    if _content_hash(content) in _made(post):
-        post.update(actions=[Post.media[_content_hash(content)].remove()])
+    media, uploads = _maps(post_id)
+    media.pop(hashlib.sha256(content).hexdigest()[:32], None)
+    uploads.pop(key, None)
+    Post(post_id).update(actions=[Post.media.set(media), Post.media_uploads.set(uploads)])
 
 
-def _content_hash(content: bytes) -> str:
-    """The key of an upload in its post's media."""
-    return hashlib.sha256(content).hexdigest()[:32]
-
-
-def _made(post: Post) -> dict[str, Any]:
-    """What has been made of a post's uploads."""
-    post.refresh(consistent_read=True)
-    return dict(post.media.as_dict()) if post.media else {}  # type: ignore[no-untyped-call]
+def _maps(post_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a post keeps of its uploads: by content, and by key."""
+    post = Post.get(post_id, consistent_read=True)
+    by_content, by_key = ((kept.as_dict() if kept else {}) for kept in (post.media, post.media_uploads))  # type: ignore[no-untyped-call]
+    return by_content, by_key
 
 
 def _last_json(output: str) -> Any:

@@ -15,7 +15,7 @@ from manage.stack import Stack
 
 
 def a_post(post_id: str) -> None:
-    Post(post_id, author_id="ada", text="", created_at=datetime.now(UTC)).save()
+    Post.new(post_id, author_id="user-1", text="#hills", created_at=datetime.now(UTC)).save()
 
 
 def test_a_photo_comes_out_as_renditions(cloud: Stack, backbeat: Backbeat, photo: bytes, tmp_path: Path) -> None:
