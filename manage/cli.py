@@ -18,7 +18,7 @@ from backbeat import ledger
 from backbeat.models import Post, RunRecord
 from backbeat.tasks import PRIORITIES, TASKS, InvalidTaskArguments, QueueNotFound, sortable
 from backbeat.uploads import upload_key
-from manage import invoke, localcloud, sample, schedules_cli, seed
+from manage import invoke, localcloud, mail, sample, schedules_cli, seed
 from manage.emulator import NotUnderstood
 from manage.localcloud import LocalCloudError
 from manage.schedules import NotSettled, ScheduleNotFound
@@ -363,6 +363,7 @@ def _done(as_json: bool, value: Any, text: str) -> None:
 
 
 app.add_typer(schedules_cli.app, name="schedules")
+app.add_typer(mail.app, name="mail")
 app.command()(schedules_cli.run)
 app.command()(schedules_cli.play)
 
