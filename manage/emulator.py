@@ -104,6 +104,7 @@ class Scheduler:
         self._ticked = now
         self._fired: dict[str, datetime] = {}  # up to when each enabled schedule has fired, by ARN
         self._once: dict[str, dict[str, Any]] = {}  # the one-time schedules, which never change, by ARN
+        self._said: dict[str, str] = {}  # why a schedule did not fire, by ARN
 
     def tick(self, now: datetime) -> None:
         """Fire what has come due since the last tick.
@@ -119,7 +120,9 @@ class Scheduler:
             try:
                 self._fire(arn, schedule, now)
             except (NotUnderstood, ClientError) as error:
-                logger.error("%s does not fire: %s", arn, error)  # noqa: TRY400 - one line, at each tick
+                if self._said.get(arn) != str(error):  # once, not at each tick
+                    logger.error("%s does not fire: %s", arn, error)  # noqa: TRY400 - the sentence says it all
+                    self._said[arn] = str(error)
 
     def _enabled(self) -> dict[str, dict[str, Any]]:
         # The emulator answers in one page, which it cuts off at as many as are asked for.
@@ -139,6 +142,8 @@ class Scheduler:
     def _fire(self, arn: str, schedule: Mapping[str, Any], now: datetime) -> None:
         since = datetime.min.replace(tzinfo=UTC) if _is_once(schedule) else self._fired[arn]
         target = schedule["Target"]
+        if ":sqs:" not in target["Arn"] or "Input" not in target:
+            raise NotUnderstood("here a schedule puts its input on a queue, and does nothing else")
         for time in takewhile(lambda time: time <= now, times(schedule, since)):
             queue = self._sqs.get_queue_url(QueueName=target["Arn"].rsplit(":", 1)[-1])["QueueUrl"]
             self._sqs.send_message(QueueUrl=queue, MessageBody=scheduled(target["Input"], time))

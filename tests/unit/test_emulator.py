@@ -180,12 +180,27 @@ def test_a_one_time_schedule_that_stays_does_not_fire_again_after_a_restart(clou
     assert cloud.tick(at(1, 5)) == []
 
 
-def test_a_wrong_schedule_does_not_stop_the_others(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_schedule_that_cannot_fire_says_so_once_and_does_not_stop_the_others(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
     cloud.put("broken", "cron(99 * * * ? *)")
     cloud.put("hourly", "cron(0 * * * ? *)")
+    cloud.api.create_schedule(
+        Name="another",
+        ScheduleExpression="cron(0 * * * ? *)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={
+            "Arn": "arn:aws:lambda:us-east-1:123456789012:function:f",
+            "RoleArn": "arn:aws:iam::123456789012:role/r",
+        },
+    )
     assert cloud.tick(at(1, 1)) == [("hourly", "2026-11-01T01:00:00Z")]
-    assert "schedule/default/broken does not fire" in caplog.text
-    assert "99" in caplog.text
+    assert cloud.tick(at(1, 2)) == [("hourly", "2026-11-01T02:00:00Z")]
+    said = [record.getMessage() for record in caplog.records if record.name == "backbeat.scheduler"]
+    errors = [line for line in said if "does not fire" in line]
+    assert len(errors) == 2
+    assert "99" in next(line for line in errors if "default/broken" in line)
+    assert "puts its input on a queue" in next(line for line in errors if "default/another" in line)
 
 
 def test_what_the_queue_did_not_take_is_fired_at_the_next_tick(cloud: Cloud) -> None:
