@@ -286,6 +286,7 @@ def deployed(aws: None) -> None:
 
 TIMES_A_WEEK = {
     "generate_content_analytics": 7,
+    "send_content_digest_email": 1,
     "update_trending_hashtags": 168,
 }
 
