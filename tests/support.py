@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from email.message import EmailMessage
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import Any
 import boto3
 from botocore.awsrequest import AWSResponse
 from cfnlint.decode import cfn_yaml
+
+from backbeat.messages import Message
+from backbeat.runtime import Run
 
 Backbeat = Callable[..., Any]
 """Runs the `backbeat` command against the local cloud of the tests; see tests/integration/conftest.py."""
@@ -200,6 +204,16 @@ class Queue:
                 self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=record["receiptHandle"])
         return failed
 
+    def drain(self, implementation: Any, context: Context | None = None) -> None:
+        """Deliver until nothing is left; what waits for a retry must wait for no time."""
+        for _ in range(1_000):
+            visible, hidden = self.depth()
+            if visible:
+                self.deliver(implementation, context)
+            elif not hidden:
+                return
+        raise AssertionError(f"{self.name} does not run empty")
+
     def dead(self) -> list[dict[str, Any]]:
         """What lies in the dead queue: body, and attributes as plain strings."""
         got = self.sqs.receive_message(
@@ -287,3 +301,39 @@ def fails(error: BaseException) -> Callable[[Any], Any]:
         raise error
 
     return answer
+
+
+class Calls:
+    """Every call to AWS, with a hook that is called once before one of them."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, Any]] = []
+        self._hooks: list[tuple[str, str, Callable[[], Any]]] = []
+
+    def note(self, operation: str, table: Any) -> None:
+        for hook in list(self._hooks):
+            if hook[:2] == (operation, table):
+                self._hooks.remove(hook)
+                hook[2]()
+        self.made.append((operation, table))
+
+    def before(self, operation: str, table: str, do: Callable[[], Any]) -> None:
+        """Call `do` before the next call of an operation on a table, once."""
+        self._hooks.append((operation, table, do))
+
+    def number(self, operation: str, table: str) -> int:
+        return self.made.count((operation, table))
+
+    def clear(self) -> None:
+        self.made.clear()
+
+
+def run_whole(implementation: Any, message_id: str, when: datetime, **kwargs: Any) -> Any:
+    """Make a whole run in parts beside the queue, as from within another one; return its last part's outcome."""
+    task = implementation.task
+    message = Message(task=task.name, id=message_id, kwargs=kwargs, sent_at=when)
+    outcome = implementation(**kwargs, run=Run(task, message, Context()))  # type: ignore[arg-type]
+    for part in range(getattr(outcome, "parts", 0)):
+        part_of_it = message.model_copy(update={"part": part})
+        outcome = implementation(**kwargs, run=Run(task, part_of_it, Context()))  # type: ignore[arg-type]
+    return outcome

@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import permissions
 import pytest
+from botocore.client import BaseClient
 from moto import mock_aws
-from support import STACK, Outbox, Queue, function_environment, resolve, resources
+from support import STACK, Calls, Outbox, Queue, function_environment, resolve, resources
 
-from backbeat import mail, models, runtime, tasks
+from backbeat import mail, models, runtime, sweeps, tasks
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +84,26 @@ def outbox(aws: None, monkeypatch: pytest.MonkeyPatch) -> Outbox:
 def media_queue(aws: None) -> Queue:
     """The queue of process_media_upload."""
     return Queue(f"{STACK}-media-process_media_upload")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """The calls to AWS that the test makes."""
+    calls, real = Calls(), BaseClient._make_api_call
+
+    def noted(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        with permissions.by_another():
+            calls.note(operation, parameters.get("TableName"))
+        return real(self, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", noted)
+    return calls
+
+
+@pytest.fixture
+def few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days in one partition, users in four, and one part of a kind, as moto takes a while for each."""
+    monkeypatch.setattr(models, "SHARDS", 1)
+    monkeypatch.setattr(models, "SLICES", 4)
+    monkeypatch.setattr(sweeps, "MOST_OF_A_KIND", 1)
+    monkeypatch.setattr("random.uniform", lambda low, high: 0)

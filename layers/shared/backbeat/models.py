@@ -18,6 +18,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -44,6 +45,7 @@ from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
 from backbeat import hashtags
+from backbeat.files import delete_files, files_of
 
 # PynamoDB makes a botocore session for each model, and each session reads DynamoDB's description anew, which costs a
 # cold start more than 0.1 s of processor time per model. One reader serves all.
@@ -239,12 +241,14 @@ class User(Model):
 
     @staticmethod
     def join(user_id: str, *, name: str, email: str, at: datetime, locale: str = "en") -> bool:
-        """Add a user; return whether they are new."""
-        user = User.new(user_id, name=name, email=email, created_at=at, locale=locale)
+        """Add a user, whose first login this is; return whether they are new."""
+        login = {"last_login_at": at, "login_day": day_key(at, user_id)}
+        user = User.new(user_id, name=name, email=email, created_at=at, locale=locale, **login)
         try:
             user.save(User.user_id.does_not_exist())
         except PutError as error:
             return not is_unmet(error)
+        Activity.record(user_id, at=at)
         return True
 
     @staticmethod
@@ -301,6 +305,44 @@ class User(Model):
             if is_unmet(error):
                 User.get(user_id)  # raises where the reason is that there is none
         Activity.record(user_id, at=at)
+
+    @staticmethod
+    def erase(user_id: str, *, at: datetime) -> "Erased":
+        """Delete a user everywhere: follows, likes, comments, posts with their files, tokens, activity and the user.
+
+        Whoever is left keeps true counts. It may be repeated, and goes on where it was cut off; the user's own
+        row goes last. Indexes lag behind their tables, so the application stops the user from writing first.
+        """
+        follows = sum(User.unfollow(user_id, row.followed_id, at=at) for row in Follow.query(user_id))
+        follows += sum(User.unfollow(row.follower_id, user_id, at=at) for row in Follow.by_followed.query(user_id))
+        likes = sum(Post.unlike(row.post_id, user_id, at=at) for row in Like.by_user.query(user_id))
+        comments = sum(Post.uncomment(row.post_id, row.comment_id, at=at) for row in Comment.by_author.query(user_id))
+        posts = sum(Post.remove(row.post_id, at=at) for row in Post.by_author.query(user_id))
+        tokens = _delete_all(Token, Token.query(user_id))
+        days = (at - timedelta(days=days) for days in range(ACTIVITY_KEPT.days + 1))
+        _delete_all(Activity, (Activity(day_key(day, user_id), user_id) for day in days))
+        User(user_id).delete()
+        return Erased(follows, likes, comments, posts, tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was deleted with a user, by kind."""
+
+    follows: int
+    likes: int
+    comments: int
+    posts: int
+    tokens: int
+
+
+def _delete_all(model: type[Model], rows: Iterable[Model]) -> int:
+    """Delete rows of one table; return how many."""
+    all_rows = list(rows)
+    with model.batch_write() as batch:
+        for row in all_rows:
+            batch.delete(row)
+    return len(all_rows)
 
 
 def _count_user(together: TransactWrite, user_id: str, change: Action, at: datetime) -> None:
@@ -577,6 +619,23 @@ class Post(Model):
         _touch_post(post_id, Post.views_count.add(times), at)
 
     @staticmethod
+    def remove(post_id: str, *, at: datetime) -> bool:
+        """Delete a post with its comments, likes and files; return whether it was there.
+
+        It may be repeated, and goes on where it was cut off.
+        """
+        try:
+            post = Post.get(post_id, consistent_read=True)
+        except Post.DoesNotExist:
+            there = False
+        else:
+            there = delete_post(post, Post.post_id.exists(), at=at)
+        _delete_all(Comment, Comment.query(post_id))
+        _delete_all(Like, Like.query(post_id))
+        delete_files(files_of(post_id))
+        return there
+
+    @staticmethod
     def hold(post_id: str, *, at: datetime, legal: bool = True) -> None:
         """Keep a post whatever happens (or, with `legal` false, no longer).
 
@@ -584,6 +643,15 @@ class Post(Model):
             Post.DoesNotExist: There is no such post.
         """
         _touch_post(post_id, Post.legal_hold.set(legal), at)
+
+
+def delete_post(post: Post, condition: Condition, *, at: datetime) -> bool:
+    """Delete a post's row, if a condition holds, and count it off its author's; return whether it did."""
+    return _delete_counted(
+        Post(post.post_id),
+        condition,
+        lambda together: _count_user(together, post.author_id, User.posts_count.add(-1), at),
+    )
 
 
 def _touch_post(post_id: str, change: Action, at: datetime) -> None:
@@ -785,7 +853,7 @@ class Token(Model):
 
     @staticmethod
     def rotate(user_id: str, token_id: str, new_id: str, *, at: datetime, expires_at: datetime) -> "Token":
-        """Exchange a refresh token for the next of its family.
+        """Exchange a refresh token for the next of its family; its user has come back by that.
 
         One that was exchanged before is a sign of theft, and ends the whole family (RFC 9700, section 4.14.2).
 
@@ -810,11 +878,12 @@ class Token(Model):
                 raise Token.DoesNotExist(f"token {token_id!r} has expired")
             Token.revoke_family(user_id, old.family or token_id)
             raise TokenReused(f"token {token_id!r} was exchanged before; its family is revoked")
+        User.log_in(user_id, at=at)
         return new
 
     @staticmethod
     def renew(user_id: str, token_id: str, *, at: datetime, expires_at: datetime) -> None:
-        """Let a token live longer; a session is seen by it.
+        """Let a token live longer; a session is seen, and its user has come back by that.
 
         Raises:
             Token.DoesNotExist: There is no such token.
@@ -824,17 +893,19 @@ class Token(Model):
         if token.kind == "session":
             actions += [Token.last_seen_at.set(at), Token.seen_day.set(day_key(at, token_id))]
         _update_token(token, actions)
+        User.log_in(user_id, at=at)
 
     @staticmethod
     def seen(user_id: str, token_id: str, *, at: datetime) -> None:
-        """Note that a session was used, and its user active.
+        """Note that a session was used; its user has come back by that.
 
         Raises:
             Token.DoesNotExist: There is no such session.
+            User.DoesNotExist: There is no such user.
         """
         actions = [Token.last_seen_at.set(at), Token.seen_day.set(day_key(at, token_id))]
         _update_token(Token(user_id, token_id), actions)
-        Activity.record(user_id, at=at)
+        User.log_in(user_id, at=at)
 
     @staticmethod
     def ban(user_id: str, token_id: str, *, at: datetime) -> None:

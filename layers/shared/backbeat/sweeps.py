@@ -11,21 +11,26 @@ what is pending, a part overwrites its own row, and the finish only sums up rows
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 from pynamodb.exceptions import PutError
+from pynamodb.expressions.condition import Condition
+from pynamodb.indexes import GlobalSecondaryIndex
+from pynamodb.models import Model
 
 from backbeat import ledger
 from backbeat.ledger import Attempt, Outcome
 from backbeat.messages import Message
-from backbeat.models import SweepPart, SweepRun
+from backbeat.models import SweepPart, SweepRun, Watermark, day_keys, is_unmet
 from backbeat.runtime import InParts, NotYet, Run, as_json, for_ledger
 from backbeat.tasks import queue_url, sqs, stack_name
 
 R = TypeVar("R")
+M = TypeVar("M", bound=Model)
 Json = Any
 Tally = Mapping[str, Any]
 
@@ -33,6 +38,12 @@ MOST_PARTS = 1_000
 MOST_HOPS = 10
 """How often a part may send itself on. Lambda stops a chain of a function and its queue at about 16 hops
 ("Lambda recursive loop detection")."""
+MOST_OF_A_KIND = 250
+"""Into how many parts one index is split at most."""
+PAGE = 100
+"""Rows that are worked on at a time: as many as one BatchGetItem reads."""
+SECONDS_TO_STOP = 30
+"""With less time left, a part saves how far it has come and sends itself on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +105,105 @@ def in_parts(
     if run.part is None:
         return _plan(run, plan, finish)
     return _do(run, run.part, work, finish)
+
+
+def walk(
+    run: Run,
+    index: "GlobalSecondaryIndex[M]",
+    partitions: Sequence[str],
+    cursor: Json | None,
+    tally: Tally,
+    work: Callable[[list[M], Counter[str]], None],
+) -> Tally | Unfinished:
+    """Walk through partitions of an index, page by page, as far as time allows.
+
+    Args:
+        run: The run, for the time that is left.
+        index: The index.
+        partitions: The hash keys of its partitions.
+        cursor: Where the part stopped before.
+        tally: What it had counted by then.
+        work: Works on one page, of at most 100 rows with the index's keys alone, and adds to the tally.
+    """
+    counted = Counter(tally)
+    number, last = cursor or (0, None)
+    while number < len(partitions):
+        rows = index.query(partitions[number], last_evaluated_key=last, limit=PAGE, page_size=PAGE)
+        page = list(rows)
+        if page:
+            work(page, counted)
+        last = rows.last_evaluated_key
+        if last is None:
+            number += 1
+        if number < len(partitions) and run.seconds_left < SECONDS_TO_STOP:
+            return Unfinished([number, last], dict(counted))
+    return dict(counted)
+
+
+def add_up(tallies: Iterable[Tally]) -> Counter[str]:
+    """The sum of the parts' tallies, number by number."""
+    total: Counter[str] = Counter()
+    for tally in tallies:
+        total.update(tally)
+    return total
+
+
+def partitions(first: date, last: date) -> list[str]:
+    """The partitions of an index by day from one day to another, both included; none where the first is later."""
+    return [key for days in range((last - first).days + 1) for key in day_keys(first + timedelta(days=days))]
+
+
+def spread(index: str, keys: Sequence[str]) -> list[Json]:
+    """Parts that walk an index's partitions, one each, or several where there are more than 250 of them."""
+    size = max(1, -(-len(keys) // MOST_OF_A_KIND))
+    return [{"index": index, "keys": keys[start : start + size]} for start in range(0, len(keys), size)]
+
+
+def watermark(task: str, name: str = "until") -> datetime | None:
+    """How far a task has come, or None before its first run."""
+    try:
+        return Watermark.get(f"watermark#{task}", name, consistent_read=True).until
+    except Watermark.DoesNotExist:
+        return None
+
+
+def advance(task: str, until: datetime, name: str = "until") -> None:
+    """Move a task's watermark on; it never moves back."""
+    row = Watermark(f"watermark#{task}", name, until=until)
+    try:
+        row.save(Watermark.task.does_not_exist() | (Watermark.until < until))
+    except PutError as error:
+        is_unmet(error)
+
+
+def first_day(index: "GlobalSecondaryIndex[Any]", key: str) -> date | None:
+    """The oldest day in an index by day, whose hash key is `key`, or None where it is empty.
+
+    This reads the whole index, keys only, as an index cannot be asked for its smallest partition. A task needs
+    it once, before it has a watermark.
+    """
+    oldest: str | None = min((getattr(row, key) for row in index.scan(attributes_to_get=[key])), default=None)
+    return date.fromisoformat(oldest.partition("#")[0]) if oldest else None
+
+
+def as_read(attribute: Any, value: Any) -> Condition:
+    """The condition that an attribute still has the value that was read, where a missing one is read as its default."""
+    missing: Condition = attribute.does_not_exist()
+    if value is None:
+        return missing
+    same: Condition = attribute == value
+    default = attribute.default() if callable(attribute.default) else attribute.default
+    if default is None or attribute.serialize(value) != attribute.serialize(default):
+        return same
+    either: Condition = missing | same
+    return either
+
+
+def not_newer(as_of: Any, now: datetime) -> Condition:
+    """The condition that no newer run has written a row: a run that is late changes nothing of it."""
+    missing: Condition = as_of.does_not_exist()
+    older_or_missing: Condition = missing | (as_of <= now)
+    return older_or_missing
 
 
 def _plan(run: Run, plan: Callable[[], Sequence[Json]], finish: Callable[[list[Tally]], R]) -> R | InParts:

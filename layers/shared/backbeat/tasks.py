@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, ParamSpec, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -409,4 +409,37 @@ def generate_content_analytics(full: bool = False) -> None:
 
     Args:
         full: Whether the rows of every day are counted again for the totals, not only what may have changed.
+    """
+
+
+@task("analytics")
+def update_user_statistics(full: bool = False) -> None:
+    """Make the users' counts of followers, followed and posts true.
+
+    Args:
+        full: Recount every user, not only those who were touched and tonight's slice.
+    """
+
+
+@task("analytics")
+def update_post_engagement_scores() -> None:
+    """Score the posts that are young or were touched."""
+
+
+@task("maintenance")
+def cleanup_expired_tokens(idle_days: Annotated[int, Field(ge=1)] = 30) -> None:
+    """Delete the tokens that are worthless: expired, of a session unseen, or of a user who stays away.
+
+    Args:
+        idle_days: After how many days a session is unseen, and a user away, for good.
+    """
+
+
+@task("maintenance")
+def cleanup_old_posts(mode: Literal["clean", "report"] = "clean", survey: str | None = None) -> None:
+    """Hide old posts that nobody cared for, and 30 days later archive and delete them.
+
+    Args:
+        mode: `report` only says what a run would take.
+        survey: Take what the run of this id has found, and nothing else, however much of the table it is.
     """

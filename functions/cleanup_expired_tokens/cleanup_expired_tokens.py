@@ -1,0 +1,204 @@
+"""cleanup_expired_tokens: deletes the tokens that are worthless.
+
+Three kinds of rows are due: tokens whose expiry has passed, sessions that were not seen for 30 days, and all tokens of
+users who did not log in for 30 days. Each is found by its day, so a run reads what became due since the last one. Two
+kinds outlive their own expiry: the ban of a token that lives on, and a refresh token whose family lives on, for whoever
+uses such a token again may have stolen it. They are put off until the other is gone.
+
+Every delete is conditional on what was read, so a token that is renewed meanwhile stays.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pynamodb.exceptions import DeleteError, UpdateError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex
+from pynamodb.transactions import TransactWrite
+
+from backbeat.models import Token, User, day_key, is_unmet, write_together
+from backbeat.runtime import InParts, Run
+from backbeat.sweeps import (
+    Json,
+    PartDone,
+    Tally,
+    Unfinished,
+    add_up,
+    advance,
+    as_read,
+    first_day,
+    in_parts,
+    partitions,
+    spread,
+    walk,
+    watermark,
+)
+from backbeat.tasks import cleanup_expired_tokens
+
+INDEXES: dict[str, tuple[GlobalSecondaryIndex[Any], str]] = {
+    "due": (Token.by_due, "due_day"),
+    "seen": (Token.by_seen, "seen_day"),
+    "login": (User.by_login, "login_day"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokensCleaned:
+    """What a run deleted, by kind, and what it did not.
+
+    Attributes:
+        access: Access tokens deleted.
+        refresh: Refresh tokens deleted.
+        session: Sessions deleted.
+        blacklist: Bans deleted.
+        other: Tokens of other kinds deleted.
+        away: Users who stayed away too long.
+        renewed: Tokens that were due, but renewed or seen since.
+        needed: Tokens put off, as another that lives on needs them.
+    """
+
+    access: int
+    refresh: int
+    session: int
+    blacklist: int
+    other: int
+    away: int
+    renewed: int
+    needed: int
+
+
+@cleanup_expired_tokens.implementation
+def handle(run: Run, idle_days: int = 30) -> TokensCleaned | InParts | PartDone:
+    """Delete the tokens that have become worthless since the last run."""
+    away_since = run.now - timedelta(days=idle_days)
+
+    def work(spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+        def clean(page: list[Any], tally: Counter[str]) -> None:
+            match spec["index"]:
+                case "due":
+                    clean_expired(page, run.now, tally)
+                case "seen":
+                    clean_unseen(page, away_since, tally)
+                case "login":
+                    clean_away(page, away_since, tally)
+
+        return walk(run, INDEXES[spec["index"]][0], spec["keys"], cursor, tally, clean)
+
+    def finish(tallies: list[Tally]) -> TokensCleaned:
+        advance(run.task.name, run.now)
+        advance(run.task.name, away_since, "away_since")
+        total = add_up(tallies)
+        kinds = {kind: total[kind] for kind in ("access", "refresh", "session", "blacklist", "other")}
+        return TokensCleaned(**kinds, away=total["away"], renewed=total["renewed"], needed=total["needed"])
+
+    return in_parts(run, plan=lambda: plan(run, away_since), work=work, finish=finish)
+
+
+def plan(run: Run, away_since: datetime) -> list[Json]:
+    """The partitions of what has become due since the watermarks; before the first run, since the oldest of each."""
+    parts: list[Json] = []
+    expired, away = watermark(run.task.name), watermark(run.task.name, "away_since")
+    for name, since, until in (("due", expired, run.now), ("seen", away, away_since), ("login", away, away_since)):
+        first = since.date() if since else first_day(*INDEXES[name])
+        if first:
+            parts += spread(name, partitions(first, until.date()))
+    return parts
+
+
+def clean_expired(page: list[Token], now: datetime, tally: Counter[str]) -> None:
+    """Delete the tokens of a page whose expiry has passed, or put them off where another needs them."""
+    for token in Token.batch_get([(row.user_id, row.token_id) for row in page]):
+        if token.expires_at is None or token.expires_at > now:
+            continue  # later on its day, or renewed
+        needed_until = lifetime_of_what_needs(token)
+        if needed_until and needed_until > now:
+            put_off(token, needed_until, tally)
+        else:
+            delete(token, as_read(Token.expires_at, token.expires_at), tally)
+
+
+def lifetime_of_what_needs(token: Token) -> datetime | None:
+    """Until when the token that a ban is for, or the rest of a refresh token's family, lives."""
+    if token.kind == "blacklist" and token.bans:
+        needing: Sequence[Token] = list(Token.query(token.user_id, Token.token_id == token.bans, consistent_read=True))
+    elif token.kind == "refresh" and token.family:
+        # All tokens of a user are one partition, so that a token exchanged just now is seen.
+        needing = list(Token.query(token.user_id, filter_condition=Token.family == token.family, consistent_read=True))
+    else:
+        return None
+    return max((other.expires_at for other in needing if other.expires_at), default=None)
+
+
+def put_off(token: Token, until: datetime, tally: Counter[str]) -> None:
+    """Let a token be due again only when what needs it has expired; a ban holds as long as that, too."""
+    actions: list[Action] = [Token.due_day.set(day_key(until, token.token_id))]
+    if token.kind == "blacklist":
+        actions.append(Token.expires_at.set(until))
+    try:
+        token.update(actions=actions, condition=as_read(Token.expires_at, token.expires_at))
+    except UpdateError as error:
+        is_unmet(error)
+        tally["renewed"] += 1
+    else:
+        tally["needed"] += 1
+
+
+def clean_unseen(page: list[Token], away_since: datetime, tally: Counter[str]) -> None:
+    """Delete the sessions of a page that were not seen since."""
+    for token in Token.batch_get([(row.user_id, row.token_id) for row in page]):
+        if token.last_seen_at and token.last_seen_at <= away_since:
+            delete(token, as_read(Token.last_seen_at, token.last_seen_at), tally)
+
+
+def clean_away(page: list[User], away_since: datetime, tally: Counter[str]) -> None:
+    """Delete all tokens, but not the bans, of the users of a page who did not log in since."""
+    for user in User.batch_get([row.user_id for row in page]):
+        if user.last_login_at is None or user.last_login_at > away_since:
+            continue
+        tokens = [token for token in Token.query(user.user_id, consistent_read=True) if token.kind != "blacklist"]
+        if tokens:
+            tally["away"] += 1
+        for token in tokens:
+            if not delete_of_away(token, user, tally):
+                break
+
+
+def delete_of_away(token: Token, user: User, tally: Counter[str]) -> bool:
+    """Delete a token if its user is still away; return whether they are."""
+
+    def build(together: TransactWrite) -> None:
+        together.condition_check(User, user.user_id, condition=User.last_login_at == user.last_login_at)
+        together.delete(token, as_read(Token.expires_at, token.expires_at) & Token.token_id.exists())
+
+    match write_together(build):
+        case []:
+            count(token, tally)
+            return True
+        case ["None", _]:
+            tally["renewed"] += 1
+            return True
+    tally["renewed"] += 1
+    return False
+
+
+def delete(token: Token, as_found: Condition, tally: Counter[str]) -> None:
+    """Delete a token that is as it was read."""
+    try:
+        token.delete(as_found & Token.token_id.exists())
+    except DeleteError as error:
+        is_unmet(error)
+        tally["renewed"] += 1
+    else:
+        count(token, tally)
+
+
+def count(token: Token, tally: Counter[str]) -> None:
+    """Count a deleted token under its kind."""
+    tally[token.kind if token.kind in ("access", "refresh", "session", "blacklist") else "other"] += 1
+
+
+lambda_handler = handle.lambda_handler

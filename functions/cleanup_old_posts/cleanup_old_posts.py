@@ -1,0 +1,331 @@
+"""cleanup_old_posts: posts that nobody cared for in a year are hidden, and 30 days later archived and deleted.
+
+It runs twice. First it *surveys*: it reads what has come of age since the last run, lists what it would take, and
+takes nothing. If that is no more than 5% of the posts, it sends itself on to *take* what the survey lists; else the
+brake holds it, and an operator has to start that second run. `mode=report` surveys, and leaves it at that.
+
+Whatever is taken is looked at again first. A post that was liked, seen or put under legal hold since stays, and is
+shown again. A post is deleted only as it stands in a manifest that was written and read back; see `backbeat.archive`.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Literal
+
+import boto3
+from pynamodb.exceptions import UpdateError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+
+from backbeat import archive
+from backbeat.archive import Entry
+from backbeat.files import delete_files, files_of, s3
+from backbeat.messages import iso
+from backbeat.models import Comment, Like, Post, day_key, delete_post, is_unmet
+from backbeat.runtime import InParts, Rejected, Run
+from backbeat.sweeps import (
+    SECONDS_TO_STOP,
+    Json,
+    PartDone,
+    Tally,
+    Unfinished,
+    add_up,
+    advance,
+    as_read,
+    first_day,
+    in_parts,
+    partitions,
+    spread,
+    walk,
+    watermark,
+)
+from backbeat.tasks import cleanup_old_posts, queue_url, sqs, stack_name
+
+OLD = timedelta(days=365)
+GRACE = timedelta(days=30)
+FEW_VIEWS = 10
+BRAKE = 0.05
+"""The share of all posts above which a run asks before it takes any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What a survey found.
+
+    Attributes:
+        posts: Posts examined.
+        to_hide: Posts to hide.
+        to_delete: Posts to archive and delete.
+        to_show: Hidden posts to show again, as someone cared for them since.
+        bytes: How much the posts to hide and to delete take up: their rows, and in mode `report` their files.
+        next: The id of the run that takes them; none in mode `report`, or where there is nothing to take.
+    """
+
+    posts: int
+    to_hide: int
+    to_delete: int
+    to_show: int
+    bytes: int
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a run took.
+
+    Attributes:
+        hidden: Posts hidden.
+        deleted: Posts archived and deleted.
+        shown: Hidden posts shown again.
+        changed: Posts left as they are, as they changed since the survey.
+        comments: Comments deleted with their posts.
+        files: Versions of files deleted with their posts.
+        bytes: The size of those files.
+        restore: What `backbeat restore` brings the deleted posts back by.
+    """
+
+    hidden: int
+    deleted: int
+    shown: int
+    changed: int
+    comments: int
+    files: int
+    bytes: int
+    restore: str
+
+
+@cleanup_old_posts.implementation
+def handle(
+    run: Run, mode: Literal["clean", "report"] = "clean", survey: str | None = None
+) -> Surveyed | Taken | InParts | PartDone:
+    """Survey what is due, or take what a survey found."""
+    if survey is None:
+        return in_parts(
+            run,
+            plan=lambda: plan_survey(run),
+            work=partial(look, run, mode),
+            finish=lambda tallies: decide(run, mode, add_up(tallies)),
+        )
+    return in_parts(
+        run,
+        plan=lambda: plan_taking(survey),
+        work=partial(take, run, survey),
+        finish=lambda tallies: sum_up(run, survey, add_up(tallies)),
+    )
+
+
+# The survey
+
+
+def plan_survey(run: Run) -> list[Json]:
+    """What has come of age since the last run, what was hidden a while ago, and what was touched since."""
+    since = watermark(run.task.name)
+    of_age, out_of_grace = run.now - OLD, run.now - GRACE
+    if since:
+        oldest, first_hidden = (since - OLD).date(), (since - GRACE).date()
+        touched = partitions((since - timedelta(hours=1)).date(), run.now.date())
+    else:
+        oldest = first_day(Post.by_day, "day") or of_age.date()
+        first_hidden = first_day(Post.by_hiding, "hidden_day") or out_of_grace.date()
+        touched = []
+    made, hidden = partitions(oldest, of_age.date()), partitions(first_hidden, out_of_grace.date())
+    covered = {
+        "made": [str(oldest), str(of_age.date())],
+        "hidden": [str(first_hidden), str(out_of_grace.date())],
+    }
+    parts = spread("by_day", made) + spread("by_hiding", hidden) + spread("by_touch", touched)
+    return [{**part, **covered} for part in parts]
+
+
+def look(run: Run, mode: str, spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+    """List what a part's posts are due for, page by page."""
+
+    def list_due(page: list[Post], tally: Counter[str]) -> None:
+        due: dict[str, Any] = {"hide": [], "delete": [], "show": []}
+        for post in Post.batch_get([row.post_id for row in page]):
+            if spec["index"] == "by_touch" and is_listed_elsewhere(post, spec):
+                continue
+            tally["posts"] += 1
+            if what := due_for(post, run.now):
+                due[what].append(post.post_id)
+                tally[what] += 1
+                if what != "show":
+                    tally["bytes"] += size(post, with_files=mode == "report")
+        if any(due.values()):
+            due["as_of"] = run.now.isoformat()
+            key = f"surveys/{run.id}/{spec['index']}-{page[0].post_id}.json"
+            s3().put_object(Bucket=archive.bucket(), Key=key, Body=json.dumps(due).encode())
+
+    index: Any = getattr(Post, spec["index"])
+    return walk(run, index, spec["keys"], cursor, tally, list_due)
+
+
+def is_listed_elsewhere(post: Post, spec: Json) -> bool:
+    """Whether a post that was touched is found by its own day, or by the day it was hidden, as well."""
+    key, (first, last) = (post.hidden_day, spec["hidden"]) if post.hidden_at else (post.day, spec["made"])
+    return key is not None and bool(first <= key.partition("#")[0] <= last)
+
+
+def is_unwanted(post: Post) -> bool:
+    """Whether nobody cared for a post, and nothing forbids to delete it."""
+    reactions = post.likes_count + post.comments_count + post.shares_count
+    return not reactions and post.views_count < FEW_VIEWS and not post.legal_hold
+
+
+def due_for(post: Post, now: datetime) -> Literal["hide", "delete", "show"] | None:
+    """What is to be done with a post by its rows as they are now."""
+    if post.hidden_at:
+        if not is_unwanted(post):
+            return "show"
+        return "delete" if post.hidden_at <= now - GRACE else None
+    return "hide" if is_unwanted(post) and post.created_at <= now - OLD else None
+
+
+def size(post: Post, with_files: bool) -> int:
+    """About how many bytes a post takes up: its row and, if asked for, its files."""
+    row = len(json.dumps(post.to_dynamodb_dict(), default=str))
+    return row + (sum(file["size"] for file in files_of(post.post_id)) if with_files else 0)
+
+
+def decide(run: Run, mode: str, found: Counter[str]) -> Surveyed:
+    """Send the run on to take what was found, unless that is too much.
+
+    Raises:
+        Rejected: The brake: it is more than 5% of the table.
+    """
+    total = found["hide"] + found["delete"]
+    following = None
+    if mode == "clean" and total + found["show"] == 0:
+        advance(run.task.name, run.now)
+    elif mode == "clean":
+        table = boto3.client("dynamodb").describe_table(TableName=Post.Meta.table_name)["Table"]
+        if total > BRAKE * table["ItemCount"]:
+            raise Rejected(
+                "brake",
+                f"{total} posts ({found['hide']} to hide, {found['delete']} to delete) are more than {BRAKE:.0%} "
+                f"of the {table['ItemCount']} there are, so none was taken. They are listed in "
+                f"s3://{archive.bucket()}/surveys/{run.id}/. To approve: backbeat run {run.task.name} survey={run.id}",
+            )
+        following = f"{run.id}/take"
+        message = {"task": run.task.name, "id": following, "kwargs": {"survey": run.id}, "sent_at": iso(run.now)}
+        sqs().send_message(
+            QueueUrl=queue_url(run.task.queue_name(stack_name())), MessageBody=json.dumps(message, ensure_ascii=False)
+        )
+    return Surveyed(found["posts"], found["hide"], found["delete"], found["show"], found["bytes"], following)
+
+
+# The taking
+
+
+def plan_taking(survey: str) -> list[Json]:
+    """The pages of a survey.
+
+    Raises:
+        Rejected: There is no such survey, or it found nothing.
+    """
+    keys: list[str] = []
+    for page in s3().get_paginator("list_objects_v2").paginate(Bucket=archive.bucket(), Prefix=f"surveys/{survey}/"):
+        keys += [found["Key"] for found in page.get("Contents", [])]
+    if not keys:
+        raise Rejected("no_survey", f"there is no survey {survey!r}, or it found nothing, or it is over 90 days old")
+    return spread("survey", keys)
+
+
+def take(run: Run, survey: str, spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+    """Hide, delete and show what a part's pages list."""
+    taken, pages = Counter(tally), spec["keys"]
+    for number in range(cursor or 0, len(pages)):
+        due = json.loads(s3().get_object(Bucket=archive.bucket(), Key=pages[number])["Body"].read())
+        for post in Post.batch_get(due["hide"] + due["show"], consistent_read=True):
+            taken[hide_or_show(post, run.now)] += 1
+        page = pages[number].removeprefix(f"surveys/{survey}/").removesuffix(".json")
+        delete(survey, page, due["delete"], run.now, taken)
+        if run.seconds_left < SECONDS_TO_STOP and number + 1 < len(pages):
+            return Unfinished(number + 1, dict(taken))
+    return dict(taken)
+
+
+def hide_or_show(post: Post, now: datetime) -> str:
+    """Hide a post that is still due for it, or show it again; return what was done."""
+    match due_for(post, now):
+        case "hide":
+            done = "hidden"
+            actions: list[Action] = [
+                Post.visibility.set("hidden"),
+                Post.hidden_from.set(post.visibility),
+                Post.hidden_at.set(now),
+                Post.hidden_day.set(day_key(now, post.post_id)),
+            ]
+        case "show":
+            done = "shown"
+            actions = [Post.visibility.set(post.hidden_from), Post.hidden_from.remove()]
+            actions += [Post.hidden_at.remove(), Post.hidden_day.remove()]
+        case _:
+            return "changed"
+    try:
+        post.update(actions=actions, condition=is_as_read(post))
+    except UpdateError as error:
+        is_unmet(error)
+        return "changed"
+    return done
+
+
+def delete(survey: str, page: str, post_ids: list[str], now: datetime, taken: Counter[str]) -> None:
+    """Archive a page's posts, then delete those that are still as they were archived.
+
+    Where this was cut off before, it goes on from the manifest, which names what a deleted post leaves behind.
+    """
+    if archive.exists(survey, page):
+        entries = archive.read(archive.manifest_key(survey, page))
+    else:
+        posts = Post.batch_get(post_ids, consistent_read=True)
+        due = [post.post_id for post in posts if due_for(post, now) == "delete"]
+        entries = [entry for post_id in due if (entry := archive.entry_of(post_id))]
+        if entries:
+            entries = archive.write(survey, page, entries)
+    taken["changed"] += len(post_ids) - len(entries)
+    for entry in entries:
+        if delete_as_archived(entry, now):
+            taken["deleted"] += 1
+            taken["comments"] += len(entry["comments"])
+            taken["files"] += len(entry["files"])
+            taken["bytes"] += sum(file["size"] for file in entry["files"])
+        else:
+            taken["changed"] += 1
+
+
+def delete_as_archived(entry: Entry, now: datetime) -> bool:
+    """Delete a post as a manifest has it, with all that belongs to it; return whether it is gone."""
+    post = Post.from_raw_data(entry["post"])
+    if not delete_post(post, is_as_read(post), at=now) and Post.count(post.post_id, consistent_read=True):
+        return False
+    for model, range_key, rows in ((Comment, "comment_id", entry["comments"]), (Like, "user_id", entry["likes"])):
+        with model.batch_write() as batch:
+            for row in rows:
+                batch.delete(model(post.post_id, row[range_key]["S"]))
+    delete_files(entry["files"])
+    return True
+
+
+def is_as_read(post: Post) -> Condition:
+    """The condition that nothing of a post has changed since it was read."""
+    whole: Condition = Post.post_id.exists()
+    for name, attribute in Post.get_attributes().items():
+        if not attribute.is_hash_key:
+            whole &= as_read(attribute, getattr(post, name))
+    return whole
+
+
+def sum_up(run: Run, survey: str, taken: Counter[str]) -> Taken:
+    """Move the watermark on to the time of the survey, and say what was taken."""
+    first = s3().list_objects_v2(Bucket=archive.bucket(), Prefix=f"surveys/{survey}/", MaxKeys=1)["Contents"][0]
+    page = json.loads(s3().get_object(Bucket=archive.bucket(), Key=first["Key"])["Body"].read())
+    advance(run.task.name, datetime.fromisoformat(page["as_of"]))
+    names = ("hidden", "deleted", "shown", "changed", "comments", "files", "bytes")
+    return Taken(**{name: taken[name] for name in names}, restore=survey)
+
+
+lambda_handler = handle.lambda_handler

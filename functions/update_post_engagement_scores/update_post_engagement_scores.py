@@ -1,0 +1,132 @@
+"""update_post_engagement_scores: how much a post was engaged with, fading with its age.
+
+A score changes while its post is under ten days old, as it fades then, and whenever a count of it changes. So a run
+reads the posts of the last ten days and those that were touched since the last run, and writes where the score differs.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from pynamodb.exceptions import UpdateError
+
+from backbeat.models import Post, is_unmet
+from backbeat.runtime import InParts, Run
+from backbeat.sweeps import (
+    Json,
+    PartDone,
+    Tally,
+    Unfinished,
+    add_up,
+    advance,
+    as_read,
+    in_parts,
+    not_newer,
+    partitions,
+    spread,
+    walk,
+    watermark,
+)
+from backbeat.tasks import update_post_engagement_scores
+
+VERSION = 1
+"""The version of the formula; it is stored with each score, and goes up when the formula changes."""
+YOUNG = timedelta(days=10)
+"""Until this age a score fades."""
+COUNTS = (Post.likes_count, Post.comments_count, Post.shares_count, Post.views_count)
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PostsScored:
+    """What a run did.
+
+    Attributes:
+        posts: Posts examined.
+        changed: Posts whose score was not what it should be, and is now.
+        busy: Posts left for the next run, as their counts kept changing.
+    """
+
+    posts: int
+    changed: int
+    busy: int
+
+
+@update_post_engagement_scores.implementation
+def handle(run: Run) -> PostsScored | InParts | PartDone:
+    """Score the posts that are young or were touched."""
+
+    def work(spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+        index: Any = getattr(Post, spec["index"])
+        # The young are found by their day, so the others leave them out.
+        made_before = (run.now - YOUNG).date() if spec["index"] == "by_touch" else None
+        return walk(
+            run, index, spec["keys"], cursor, tally, lambda page, tally: rescore(page, run.now, made_before, tally)
+        )
+
+    def finish(tallies: list[Tally]) -> PostsScored:
+        advance(run.task.name, run.now)
+        total = add_up(tallies)
+        return PostsScored(total["posts"], total["changed"], total["busy"])
+
+    return in_parts(run, plan=lambda: plan(run), work=work, finish=finish)
+
+
+def plan(run: Run) -> list[Json]:
+    """The partitions of the posts that are young, and of those that were touched since the watermark."""
+    young = partitions((run.now - YOUNG).date(), run.now.date())
+    # Before the first run, posts that are older and untouched have no score, and no count that could give them one.
+    since = watermark(run.task.name) or run.now - YOUNG
+    touched = partitions((since - timedelta(hours=1)).date(), run.now.date())
+    return spread("by_day", young) + spread("by_touch", touched)
+
+
+def engagement_score(likes: float, comments: float, shares: float, views: float, age: timedelta) -> float:
+    """How much a post was engaged with, fading with its age.
+
+    (likes x 3 + comments x 5 + shares x 7 + views) x max(0.1, 1 - 0.1 x whole days old), as the guide defines it,
+    in tenths, so that no score depends on how a machine rounds. A post of the future is not old.
+    """
+    days = max(0, age // timedelta(days=1))
+    return int(likes * 3 + comments * 5 + shares * 7 + views) * max(1, 10 - days) / 10
+
+
+def rescore(page: list[Post], now: datetime, made_before: date | None, tally: Counter[str]) -> None:
+    """Score a page of posts (of those made before a day, where one is given), and write the scores that differ."""
+    for post in Post.batch_get([row.post_id for row in page]):
+        if made_before and post.day and date.fromisoformat(post.day.partition("#")[0]) >= made_before:
+            continue
+        tally["posts"] += 1
+        tally[write(post, now)] += 1
+
+
+def write(post: Post, now: datetime) -> str:
+    """Write a post's score where it differs; return what came of it."""
+    for _ in range(TRIES):
+        if post.score_as_of and post.score_as_of > now:
+            return "newer"
+        counts = (post.likes_count, post.comments_count, post.shares_count, post.views_count)
+        score = engagement_score(*counts, now - post.created_at)
+        if (post.score, post.score_version) == (score, VERSION):
+            return "same"
+        as_found = not_newer(Post.score_as_of, now) & Post.post_id.exists()
+        for attribute, count in zip(COUNTS, counts, strict=True):
+            as_found &= as_read(attribute, count)
+        try:
+            post.update(
+                actions=[Post.score.set(score), Post.score_version.set(VERSION), Post.score_as_of.set(now)],
+                condition=as_found,
+            )
+        except UpdateError as error:
+            is_unmet(error)
+        else:
+            return "changed"
+        try:
+            post.refresh(consistent_read=True)
+        except Post.DoesNotExist:
+            return "gone"
+    return "busy"
+
+
+lambda_handler = handle.lambda_handler

@@ -1,0 +1,136 @@
+"""update_user_statistics: followers_count, following_count and posts_count made true.
+
+The models' methods keep the counts. This repairs what they cannot see: rows that an application wrote by itself, and
+mistakes of any kind. It recounts the users who were touched since the last run, and a slice of all users, a
+different one each night for 28 nights; `full=true`, or the very first run, recounts everyone.
+
+A follow that happens meanwhile is never lost. Indexes lag behind their tables, so a user who was touched within five
+minutes of the run is left for the next one; and a correction is written only if neither the counts nor the time of
+the last touch have changed since they were read.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pynamodb.exceptions import UpdateError
+from pynamodb.expressions.update import Action
+
+from backbeat import models
+from backbeat.models import Follow, Post, User, is_unmet
+from backbeat.runtime import InParts, Run
+from backbeat.sweeps import (
+    Json,
+    PartDone,
+    Tally,
+    Unfinished,
+    add_up,
+    advance,
+    as_read,
+    in_parts,
+    not_newer,
+    partitions,
+    spread,
+    walk,
+    watermark,
+)
+from backbeat.tasks import update_user_statistics
+
+NIGHTS = 28
+"""In how many nights every user is recounted once."""
+SETTLED = timedelta(minutes=5)
+"""How long ago a user must have been touched for the indexes to show it. They lag by a fraction of a second ("Global
+secondary indexes: eventual consistency", DynamoDB developer guide), without a bound that is promised."""
+COUNTS = (User.followers_count, User.following_count, User.posts_count)
+
+
+@dataclass(frozen=True, slots=True)
+class UsersCounted:
+    """What a run found.
+
+    Attributes:
+        users: Users examined.
+        changed: Users whose counts were wrong and are now true.
+        drift: By how much they were wrong: the differences, summed up without their signs.
+        busy: Users left for the next run, as they were touched while, or just before, they were recounted.
+    """
+
+    users: int
+    changed: int
+    drift: int
+    busy: int
+
+
+@update_user_statistics.implementation
+def handle(run: Run, full: bool = False) -> UsersCounted | InParts | PartDone:
+    """Recount who was touched, and tonight's slice, or everyone."""
+
+    def work(spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+        index: Any = getattr(User, spec["index"])
+        return walk(run, index, spec["keys"], cursor, tally, lambda page, tally: recount(page, run.now, tally))
+
+    def finish(tallies: list[Tally]) -> UsersCounted:
+        advance(run.task.name, run.now)
+        total = add_up(tallies)
+        return UsersCounted(total["users"], total["changed"], total["drift"], total["busy"])
+
+    return in_parts(run, plan=lambda: plan(run, full), work=work, finish=finish)
+
+
+def plan(run: Run, full: bool) -> list[Json]:
+    """The partitions of the users who were touched since the watermark, and the slices whose turn it is."""
+    since = watermark(run.task.name)
+    if since is None or full:
+        return spread("by_slice", slices(range(models.SLICES)))
+    tonight = run.now.date().toordinal() % NIGHTS
+    # An hour more, for those who were busy then.
+    touched = partitions((since - timedelta(hours=1)).date(), run.now.date())
+    return spread("by_touch", touched) + spread("by_slice", slices(range(tonight, models.SLICES, NIGHTS)))
+
+
+def slices(numbers: Sequence[int]) -> list[str]:
+    """The partitions of slices of all users, by their numbers."""
+    return [f"{number:03}" for number in numbers]
+
+
+def recount(page: list[User], now: datetime, tally: Counter[str]) -> None:
+    """Recount a page of users, and correct those whose counts are not true."""
+    for user in User.batch_get([row.user_id for row in page]):
+        tally["users"] += 1
+        if user.touched_at and user.touched_at > now - SETTLED:
+            tally["busy"] += 1
+            continue
+        true = (
+            Follow.by_followed.count(user.user_id),
+            Follow.count(user.user_id),
+            Post.by_author.count(user.user_id),
+        )
+        found = (user.followers_count, user.following_count, user.posts_count)
+        drift = sum(abs(int(is_) - was) for is_, was in zip(true, found, strict=True))
+        if not drift:
+            continue
+        if correct(user, true, found, now):
+            tally["changed"] += 1
+            tally["drift"] += int(drift)
+        else:
+            tally["busy"] += 1
+
+
+def correct(user: User, true: Sequence[float], found: Sequence[float], now: datetime) -> bool:
+    """Write a user's true counts where they differ, unless the user was touched or corrected since they were read."""
+    as_found = as_read(User.touched_at, user.touched_at) & not_newer(User.counted_as_of, now) & User.user_id.exists()
+    actions: list[Action] = [User.counted_as_of.set(now)]
+    for count, is_, was in zip(COUNTS, true, found, strict=True):
+        as_found &= as_read(count, was)
+        if is_ != was:
+            actions.append(count.set(is_))
+    try:
+        user.update(actions=actions, condition=as_found)
+    except UpdateError as error:
+        return not is_unmet(error)
+    return True
+
+
+lambda_handler = handle.lambda_handler

@@ -1,0 +1,248 @@
+"""The archive of deleted posts: compressed manifests in a bucket, written before a post is deleted, to restore it from.
+
+`cleanup_old_posts` surveys first, and the run's id names all that follows from it:
+
+    surveys/<run>/<page>.json            what the survey found, up to 100 posts a page
+    archive/<run>/<page>.jsonl.gz        one line for each post that was deleted: its row, comments, likes and files
+
+The rows are kept as DynamoDB has them, so attributes that these models do not know are restored as well.
+"""
+
+import base64
+import gzip
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from backbeat.files import File, files_of, s3
+from backbeat.models import Comment, Like, Post, User, day_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+Item = dict[str, Any]
+"""A row as DynamoDB's JSON: `{"post_id": {"S": "..."}, ...}`."""
+
+
+class Entry(TypedDict):
+    """A post with everything that is deleted with it."""
+
+    post: Item
+    comments: list[Item]
+    likes: list[Item]
+    files: list[File]
+
+
+class ManifestDiffers(Exception):
+    """What was read back of a manifest is not what was written, so nothing of it may be deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore brought back.
+
+    Attributes:
+        posts: Posts restored.
+        comments: Comments restored.
+        likes: Likes restored.
+        there: Posts that were there already, and stay as they are.
+        files: Files that the posts had; a manifest names them, but does not hold them.
+    """
+
+    posts: int
+    comments: int
+    likes: int
+    there: int
+    files: int
+
+
+@cache
+def dynamodb() -> "DynamoDBClient":
+    """The process's DynamoDB client for whole rows; its timeouts fit inside a function's."""
+    config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 4})
+    return boto3.client("dynamodb", config=config)
+
+
+def bucket() -> str:
+    """The archive bucket's name."""
+    return os.environ["ARCHIVE_BUCKET"]
+
+
+def manifest_key(survey: str, page: str) -> str:
+    """The key of the manifest of what a page of a survey found."""
+    return f"archive/{survey}/{page}.jsonl.gz"
+
+
+def rows_of(model: type[Post] | type[Comment] | type[Like], post_id: str) -> list[Item]:
+    """All rows of a post in a table, whole, as they are now."""
+    pages = (
+        dynamodb()
+        .get_paginator("query")
+        .paginate(
+            TableName=model.Meta.table_name,
+            KeyConditionExpression="post_id = :post_id",
+            ExpressionAttributeValues={":post_id": {"S": post_id}},
+            ConsistentRead=True,
+        )
+    )
+    return [item for page in pages for item in page["Items"]]
+
+
+def entry_of(post_id: str) -> Entry | None:
+    """A post with everything that is to be deleted with it, or None where it is gone."""
+    for post in rows_of(Post, post_id):
+        return Entry(
+            post=post, comments=rows_of(Comment, post_id), likes=rows_of(Like, post_id), files=files_of(post_id)
+        )
+    return None
+
+
+def write(survey: str, page: str, entries: Sequence[Entry]) -> list[Entry]:
+    """Write a manifest, unless there is one, and read it back.
+
+    Returns:
+        The entries of the manifest that is there: these, or those of the delivery that came first.
+
+    Raises:
+        ManifestDiffers: What was read back is not what was written.
+    """
+    lines = "".join(json.dumps(entry, default=_to_json, ensure_ascii=False) + "\n" for entry in entries)
+    key = manifest_key(survey, page)
+    try:
+        s3().put_object(
+            Bucket=bucket(),
+            Key=key,
+            Body=gzip.compress(lines.encode(), mtime=0),
+            ContentType="application/gzip",
+            IfNoneMatch="*",
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "PreconditionFailed":
+            raise
+        return read(key)
+    written = read(key)
+    if written != list(entries):
+        raise ManifestDiffers(f"s3://{bucket()}/{key} differs from what was written; nothing of it was deleted")
+    return written
+
+
+def exists(survey: str, page: str) -> bool:
+    """Whether a page's manifest has been written."""
+    found = s3().list_objects_v2(Bucket=bucket(), Prefix=manifest_key(survey, page))
+    return found["KeyCount"] > 0
+
+
+def read(key: str) -> list[Entry]:
+    """The entries of a manifest."""
+    body = s3().get_object(Bucket=bucket(), Key=key)["Body"].read()
+    return [json.loads(line, object_hook=_from_json) for line in gzip.decompress(body).decode().splitlines()]
+
+
+def manifests(survey: str) -> Iterator[str]:
+    """The keys of the manifests of a run."""
+    for page in s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=f"archive/{survey}/"):
+        for found in page.get("Contents", []):
+            yield found["Key"]
+
+
+def restore(survey: str, *, at: datetime) -> Restored:
+    """Bring the posts of a run back, with their comments and likes, as they were before they were hidden.
+
+    It may be repeated: what is there stays as it is.
+
+    Args:
+        survey: The id of the run, as the ledger names it.
+        at: When this happens; the authors are marked as touched.
+
+    Raises:
+        LookupError: The run has no manifest.
+    """
+    posts = comments = likes = there = files = 0
+    keys = list(manifests(survey))
+    if not keys:
+        raise LookupError(f"run {survey!r} has no manifest in s3://{bucket()}/archive/")
+    for key in keys:
+        for entry in read(key):
+            if _put_post(as_before_hiding(entry["post"]), at):
+                posts += 1
+                files += len(entry["files"])
+            else:
+                there += 1
+            comments += sum(_put(Comment, comment) for comment in entry["comments"])
+            likes += sum(_put(Like, like) for like in entry["likes"])
+    return Restored(posts, comments, likes, there, files)
+
+
+def as_before_hiding(post: Item) -> Item:
+    """A post's row as it was before `cleanup_old_posts` hid it."""
+    shown = {name: value for name, value in post.items() if name not in ("hidden_at", "hidden_day", "hidden_from")}
+    return shown | ({"visibility": post["hidden_from"]} if "hidden_from" in post else {})
+
+
+def _put_post(post: Item, at: datetime) -> bool:
+    """Put a post that is not there, and count it; return whether it was put."""
+    author = post["author_id"]["S"]
+    put: TransactWriteItemTypeDef = {
+        "Put": {
+            "TableName": Post.Meta.table_name,
+            "Item": post,
+            "ConditionExpression": "attribute_not_exists(post_id)",
+        }
+    }
+    count: TransactWriteItemTypeDef = {
+        "Update": {
+            "TableName": User.Meta.table_name,
+            "Key": {"user_id": {"S": author}},
+            "UpdateExpression": "ADD posts_count :one SET touched_at = :at, touched_day = :day",
+            "ConditionExpression": "attribute_exists(user_id)",
+            "ExpressionAttributeValues": {
+                ":one": {"N": "1"},
+                ":at": {"S": User.touched_at.serialize(at)},  # type: ignore[no-untyped-call]
+                ":day": {"S": day_key(at, author)},
+            },
+        }
+    }
+    try:
+        dynamodb().transact_write_items(TransactItems=[put, count])
+    except dynamodb().exceptions.TransactionCanceledException as error:
+        codes = [reason.get("Code") for reason in error.response["CancellationReasons"]]
+        if codes == ["None", "ConditionalCheckFailed"]:  # the author has left
+            return _put(Post, post)
+        if codes[0] != "ConditionalCheckFailed":
+            raise
+        return False
+    return True
+
+
+def _put(model: type[Post] | type[Comment] | type[Like], item: Item) -> bool:
+    """Put a row that is not there; return whether it was put."""
+    try:
+        dynamodb().put_item(
+            TableName=model.Meta.table_name, Item=item, ConditionExpression="attribute_not_exists(post_id)"
+        )
+    except dynamodb().exceptions.ConditionalCheckFailedException:
+        return False
+    return True
+
+
+def _to_json(value: Any) -> Any:
+    """What JSON has no form for: a binary value of an application's own attribute."""
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    raise TypeError(f"a row holds a {type(value).__name__}, which a manifest cannot")
+
+
+def _from_json(value: dict[str, Any]) -> Any:
+    match value:
+        case {"base64": str(text), **rest} if not rest:
+            return base64.b64decode(text)
+    return value

@@ -1,0 +1,356 @@
+"""cleanup_old_posts: what nobody cared for is hidden, then archived and deleted; nothing else is ever lost."""
+
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from support import ROOT, STACK, Calls, Context, Queue, function_environment, run_whole
+
+from backbeat import archive, files, ledger, sweeps
+from backbeat.models import Comment, Like, Post, User, day_key
+from cleanup_old_posts import handle
+
+TASK = "cleanup_old_posts"
+SUNDAY = datetime(2026, 11, 1, 1, tzinfo=UTC)
+WEEK = timedelta(days=7)
+DAY = timedelta(days=1)
+YEAR = timedelta(days=365)
+LISTED = f"{TASK}@2026-11-01T01:00:00Z"
+
+
+@pytest.fixture
+def queue(aws: None, few_parts: None, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    for name, value in function_environment("CleanupOldPostsFunction").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("cleanup_old_posts.BRAKE", 1.0)
+    files.s3.cache_clear()
+    archive.dynamodb.cache_clear()
+    return Queue(f"{STACK}-maintenance-{TASK}")
+
+
+def run_at(queue: Queue, when: datetime, context: Context | None = None, **kwargs: Any) -> dict[str, Any]:
+    """Make a Sunday's run and the one that follows from it; return both results as one."""
+    queue.send({"task": TASK, "kwargs": kwargs, "scheduled_time": when.isoformat()})
+    queue.drain(handle, context)
+    runs = [run for run in ledger.recent(TASK, when.date(), 10) if run.logical_time == when]
+    result: dict[str, Any] = {}
+    for run in reversed(runs):
+        if not run.run_id.startswith("beside"):
+            assert run.outcome == "succeeded", run.error
+            result |= run.result
+    return result
+
+
+def add(post_id: str, age: timedelta = YEAR, **more: Any) -> None:
+    Post.new(post_id, author_id="ann", text=f"I am {post_id}", created_at=SUNDAY - age, **more).save()
+    User("ann").update(actions=[User.posts_count.add(1)])
+
+
+def put(key: str, bucket: str = "mediabucket") -> None:
+    boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"0123456789")
+
+
+def keys(bucket: str = "mediabucket") -> list[str]:
+    return [o["Key"] for o in boto3.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+
+def rows(table: str) -> list[dict[str, Any]]:
+    return sorted(boto3.client("dynamodb").scan(TableName=table)["Items"], key=str)
+
+
+def hidden() -> set[str]:
+    return {post.post_id for post in Post.scan() if post.visibility == "hidden"}
+
+
+def there() -> set[str]:
+    return {post.post_id for post in Post.scan()}
+
+
+@pytest.fixture
+def posts(queue: Queue) -> None:
+    """Posts that just came of age, of which two are to go."""
+    User.join("ann", name="Ann", email="ann@example.com", at=SUNDAY - 2 * YEAR)
+    add("old")
+    add("ancient", YEAR + 20 * DAY, views_count=9, visibility="followers")
+    add("young", YEAR - timedelta(minutes=1))
+    add("liked", likes_count=1)
+    add("discussed", comments_count=1)
+    add("shared", shares_count=1)
+    add("seen", views_count=10)
+    add("held", legal_hold=True)
+
+
+WANTED = {"young", "liked", "discussed", "shared", "seen", "held"}
+
+
+def test_first_they_are_hidden_and_a_month_later_deleted(posts: None, queue: Queue) -> None:
+    first = run_at(queue, SUNDAY)
+    assert (first["posts"], first["to_hide"], first["hidden"], first["deleted"]) == (8, 2, 2, 0)
+    assert hidden() == {"old", "ancient"}
+    assert (Post.get("ancient").hidden_from, Post.get("ancient").hidden_at) == ("followers", SUNDAY)
+    for week in range(1, 5):
+        run_at(queue, SUNDAY + week * WEEK)
+    assert there() == WANTED | {"old", "ancient"}, "28 days are not yet 30"
+    assert hidden() == {"old", "ancient", "young"}
+    fifth = run_at(queue, SUNDAY + 5 * WEEK)
+    assert (fifth["hidden"], fifth["deleted"]) == (0, 2)
+    assert there() == WANTED
+    assert User.get("ann").posts_count == 6
+    sixth = run_at(queue, SUNDAY + 6 * WEEK)
+    assert sixth["deleted"] == 1, "the young one was hidden a week after the others"
+    assert there() == WANTED - {"young"}
+
+
+@pytest.fixture
+def due(queue: Queue) -> dict[str, list[dict[str, Any]]]:
+    """Two posts hidden 31 days ago, with comments, likes and files; the rows of all as they were before that."""
+    User.join("ann", name="Ann", email="ann@example.com", at=SUNDAY - 2 * YEAR)
+    for name in ("one", "two"):
+        add(name, 2 * YEAR, views_count=3)
+        Comment.new(name, f"c-{name}", author_id="ann", text="Hm", created_at=SUNDAY - YEAR).save()
+        Like(name, "ann", created_at=SUNDAY - YEAR).save()
+        put(f"posts/{name}/aa-1/small.webp")
+        put(f"posts/{name}/aa-1/small.webp")
+    boto3.client("dynamodb").update_item(
+        TableName="PostsTable",
+        Key={"post_id": {"S": "one"}},
+        UpdateExpression="SET app_flags = :flags, app_blob = :blob",
+        ExpressionAttributeValues={":flags": {"SS": ["a", "b"]}, ":blob": {"B": b"\x00\xff"}},
+    )
+    put("posts/other/aa-1/small.webp")
+    before = {table: rows(table) for table in ("PostsTable", "CommentsTable", "LikesTable")}
+    sweeps.advance(TASK, SUNDAY - WEEK)
+    for name in ("one", "two"):
+        Post(name).update(
+            [
+                Post.visibility.set("hidden"),
+                Post.hidden_from.set("public"),
+                Post.hidden_at.set(SUNDAY - 31 * DAY),
+                Post.hidden_day.set(day_key(SUNDAY - 31 * DAY, name)),
+            ]
+        )
+    return before
+
+
+def test_nothing_of_a_deleted_post_is_left(due: Any, queue: Queue) -> None:
+    uploads = next(b["Name"] for b in boto3.client("s3").list_buckets()["Buckets"] if "uploads" in b["Name"])
+    put("posts/one/original.jpg", uploads)
+    put("posts/one/original.jpg", uploads)
+    boto3.client("s3").delete_object(Bucket=uploads, Key="posts/one/original.jpg")
+    result = run_at(queue, SUNDAY)
+    assert (result["deleted"], result["comments"], result["files"], result["bytes"]) == (2, 2, 5, 40)
+    assert there() == set()
+    assert not rows("CommentsTable") and not rows("LikesTable")
+    assert keys() == ["posts/other/aa-1/small.webp"]
+    versions = boto3.client("s3").list_object_versions(Bucket=uploads)
+    assert "Versions" not in versions and "DeleteMarkers" not in versions
+    assert User.get("ann").posts_count == 0
+
+
+def test_a_restore_brings_back_every_row_as_it_was(due: Any, queue: Queue) -> None:
+    result = run_at(queue, SUNDAY)
+    restored = archive.restore(result["restore"], at=SUNDAY + DAY)
+    assert (restored.posts, restored.comments, restored.likes, restored.there) == (2, 2, 2, 0)
+    assert {table: rows(table) for table in due} == due
+    assert User.get("ann").posts_count == 2
+    again = archive.restore(result["restore"], at=SUNDAY + DAY)
+    assert (again.posts, again.comments, again.likes, again.there) == (0, 0, 0, 2)
+    assert User.get("ann").posts_count == 2
+    assert run_at(queue, SUNDAY + WEEK)["next"] is None
+    with pytest.raises(LookupError, match="has no manifest"):
+        archive.restore("another", at=SUNDAY)
+
+
+def test_a_restore_needs_no_author(due: Any, queue: Queue) -> None:
+    survey = run_at(queue, SUNDAY)["restore"]
+    User("ann").delete()
+    assert archive.restore(survey, at=SUNDAY + DAY).posts == 2
+    assert not rows("UsersTable")
+
+
+def test_the_manifest_holds_the_rows_and_names_the_files(due: Any, queue: Queue) -> None:
+    survey = run_at(queue, SUNDAY)["restore"]
+    assert survey == LISTED
+    (key,) = archive.manifests(survey)
+    body = boto3.client("s3").get_object(Bucket="archivebucket", Key=key)["Body"].read()
+    lines = [json.loads(line) for line in gzip.decompress(body).splitlines()]
+    assert {line["post"]["post_id"]["S"] for line in lines} == {"one", "two"}
+    for line in lines:
+        assert [file["key"] for file in line["files"]] == [f"posts/{line['post']['post_id']['S']}/aa-1/small.webp"]
+        assert len(line["comments"]) == len(line["likes"]) == 1
+
+
+def test_a_manifest_that_differs_stops_the_delete(due: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = archive.read
+    monkeypatch.setattr(archive, "read", lambda key: real(key)[:1])
+    queue.send({"task": TASK, "kwargs": {}, "scheduled_time": SUNDAY.isoformat()})
+    for _ in range(3):
+        queue.deliver(handle)
+    assert there() == {"one", "two"}
+    assert keys().count("posts/one/aa-1/small.webp") == 1
+
+
+@pytest.mark.parametrize("kind", ["hide", "delete"])
+def test_a_like_between_the_survey_and_the_taking_saves_a_post(due: Any, queue: Queue, kind: str) -> None:
+    name = "one"
+    if kind == "hide":
+        add("fresh")
+        name = "fresh"
+    queue.send({"task": TASK, "kwargs": {}, "scheduled_time": SUNDAY.isoformat()})
+    for _ in range(2):  # the plan, then the survey
+        queue.deliver(handle)
+    assert listed()
+    Post.like(name, "bob", at=SUNDAY)
+    queue.drain(handle)
+    assert name in there()
+    assert (name in hidden()) is (kind == "delete")
+    following = run_at(queue, SUNDAY + WEEK)
+    assert following.get("shown", 0) == (kind == "delete")
+    assert name not in hidden()
+
+
+def listed() -> list[str]:
+    found = boto3.client("s3").list_objects_v2(Bucket="archivebucket", Prefix=f"surveys/{LISTED}/")
+    return [item["Key"] for item in found.get("Contents", [])]
+
+
+def test_a_like_between_the_archive_and_the_delete_saves_a_post(due: Any, queue: Queue, calls: Calls) -> None:
+    calls.before("TransactWriteItems", None, lambda: Post.like("one", "bob", at=SUNDAY))
+    result = run_at(queue, SUNDAY)
+    assert (result["deleted"], result["changed"]) == (1, 1)
+    assert there() == {"one"}
+    assert {row["comment_id"]["S"] for row in rows("CommentsTable")} == {"c-one"}
+    assert "posts/one/aa-1/small.webp" in keys()
+
+
+def test_a_legal_hold_saves_a_post_at_any_time(due: Any, queue: Queue, calls: Calls) -> None:
+    Post.hold("two", at=SUNDAY - DAY)
+    calls.before("TransactWriteItems", None, lambda: Post.hold("one", at=SUNDAY))
+    result = run_at(queue, SUNDAY)
+    assert (result["to_show"], result["deleted"], result["shown"]) == (1, 0, 1)
+    assert there() == {"one", "two"}
+    Post.hold("one", at=SUNDAY + DAY, legal=False)
+    assert run_at(queue, SUNDAY + WEEK)["deleted"] == 1, "released, it is found by its touch"
+
+
+def test_killed_half_way_it_is_resumed_from_the_manifest(due: Any, queue: Queue, calls: Calls) -> None:
+    def killed() -> None:
+        raise ConnectionError("the function was killed")
+
+    calls.before("TransactWriteItems", None, lambda: calls.before("TransactWriteItems", None, killed))
+    result = run_at(queue, SUNDAY)
+    assert result["deleted"] == 2
+    assert there() == set()
+    assert not rows("CommentsTable") and not rows("LikesTable")
+    assert keys() == ["posts/other/aa-1/small.webp"]
+    assert archive.restore(result["restore"], at=SUNDAY + DAY).posts == 2
+
+
+def test_killed_between_a_post_and_its_comments_nothing_is_left_behind(
+    due: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, times = files.delete_files, iter([True, False, False, False])
+
+    def delete_files(gone: Any) -> None:
+        if next(times):
+            raise ConnectionError("the function was killed")
+        real(gone)
+
+    monkeypatch.setattr("cleanup_old_posts.delete_files", delete_files)
+    result = run_at(queue, SUNDAY)
+    assert (result["deleted"], result["files"]) == (2, 2)
+    assert keys() == ["posts/other/aa-1/small.webp"]
+    assert User.get("ann").posts_count == 0
+
+
+def test_two_takings_at_once_delete_each_post_once(due: Any, queue: Queue, calls: Calls) -> None:
+    calls.before("TransactWriteItems", None, lambda: run_whole(handle, "beside", SUNDAY, survey=LISTED))
+    result = run_at(queue, SUNDAY)
+    assert result["deleted"] == 2
+    assert there() == set()
+    assert User.get("ann").posts_count == 0
+    assert archive.restore(LISTED, at=SUNDAY + DAY).posts == 2
+
+
+def test_run_again_it_takes_nothing_more(due: Any, queue: Queue) -> None:
+    run_at(queue, SUNDAY)
+    result = run_at(queue, SUNDAY + timedelta(hours=1))
+    assert (result["posts"], result["to_hide"], result["to_delete"], result["next"]) == (0, 0, 0, None)
+    queue.send({"task": TASK, "kwargs": {"survey": LISTED}, "id": "again", "sent_at": SUNDAY.isoformat()})
+    queue.drain(handle)
+    (again,) = [run for run in ledger.recent(TASK, SUNDAY.date(), 10) if run.run_id == "again"]
+    assert (again.outcome, again.result["hidden"]) == ("succeeded", 0)
+
+
+def test_late_after_a_newer_run_it_takes_nothing(posts: None, queue: Queue) -> None:
+    run_at(queue, SUNDAY + 5 * WEEK)
+    assert run_at(queue, SUNDAY)["next"] is None
+    assert sweeps.watermark(TASK) == SUNDAY + 5 * WEEK
+
+
+def test_the_brake_stops_a_run_and_an_operator_can_approve_it(
+    posts: None, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cleanup_old_posts.BRAKE", 0.05)
+    queue.send({"task": TASK, "kwargs": {}, "scheduled_time": SUNDAY.isoformat()})
+    queue.drain(handle)
+    (run,) = ledger.recent(TASK, SUNDAY.date(), 10)
+    assert run.outcome == "incomplete"
+    assert "2 posts (2 to hide, 0 to delete) are more than 5% of the 8 there are, so none was taken" in run.error
+    approval = f"backbeat run {TASK} survey={LISTED}"
+    assert run.error.endswith(approval)
+    assert not hidden()
+    assert sweeps.watermark(TASK) is None
+    queue.send({"task": TASK, "kwargs": {"survey": LISTED}, "id": "approved", "sent_at": SUNDAY.isoformat()})
+    queue.drain(handle)
+    assert hidden() == {"old", "ancient"}
+    assert sweeps.watermark(TASK) == SUNDAY
+
+
+def test_a_report_counts_and_takes_nothing(due: Any, queue: Queue, calls: Calls) -> None:
+    add("fresh", media={"aa": {"recipe": "1"}})
+    put("posts/fresh/aa-1/large.webp")
+    calls.clear()
+    result = run_at(queue, SUNDAY, mode="report")
+    assert (result["to_hide"], result["to_delete"], result["next"]) == (1, 2, None)
+    assert result["bytes"] > 30, "the rows and three files of ten bytes"
+    assert calls.number("UpdateItem", "PostsTable") == calls.number("TransactWriteItems", None) == 0
+    assert there() == {"one", "two", "fresh"}
+    assert sweeps.watermark(TASK) == SUNDAY - WEEK
+
+
+def test_a_survey_that_is_not_there_cannot_be_taken(queue: Queue) -> None:
+    queue.send({"task": TASK, "kwargs": {"survey": "nothing"}, "id": "x", "sent_at": SUNDAY.isoformat()})
+    queue.drain(handle)
+    (letter,) = queue.dead()
+    assert (letter["outcome"], letter["reason"]) == ("rejected", "no_survey")
+
+
+def test_short_of_time_it_sends_itself_on(due: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "PAGE", 1)
+    assert run_at(queue, SUNDAY, Context(remaining_ms=20_000))["deleted"] == 2
+    assert there() == set()
+
+
+def test_the_events_are_what_the_queue_delivers(posts: None, queue: Queue) -> None:
+    for name in ("duplicate", "typical", "report"):
+        event = json.loads((ROOT / "events" / TASK / f"{name}.json").read_text())
+        assert handle.lambda_handler(event, Context())["batchItemFailures"] == []
+        queue.drain(handle)
+    assert hidden() == {"old", "ancient"}
+    for name in ("approved", "late"):
+        event = json.loads((ROOT / "events" / TASK / f"{name}.json").read_text())
+        assert handle.lambda_handler(event, Context())["batchItemFailures"] == []
+        queue.drain(handle)
+    assert hidden() == {"old", "ancient"}
+
+
+def test_poison_is_rejected(queue: Queue) -> None:
+    poison = json.loads((ROOT / "events" / TASK / "poison.json").read_text())
+    queue.send(poison["Records"][0]["body"])
+    queue.drain(handle)
+    (letter,) = queue.dead()
+    assert letter["reason"] == "invalid_arguments"
