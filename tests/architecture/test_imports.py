@@ -65,6 +65,11 @@ def test_a_function_imports_neither_another_one_nor_the_operators_side() -> None
         assert imports_of(f"functions/{name}", {"manage", "tests"} | ALL_MODULES - own) == []
 
 
+providers = cache(packages_distributions)
+"""Which distributions provide a module; finding out takes half a second."""
+
+
+@cache
 def pinned(layer: Path) -> set[str]:
     """The distributions that a layer installs."""
     lines = (layer / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -75,14 +80,13 @@ def not_installed(paths: list[Path], layers: set[Path]) -> list[str]:
     """What files import that comes neither with Python nor with the layers."""
     own = {path.stem for path in paths} | {"backbeat"}
     available = {name for layer in layers for name in pinned(layer)}
-    distributions = packages_distributions()
     return [
         f"{path.relative_to(ROOT)} imports {module}"
         for path in paths
         for module in imported(path)
         if (top := module.split(".")[0]) not in sys.stdlib_module_names | own
         and not top.startswith("mypy_boto3_")  # for type checkers alone
-        and not {name.lower().replace("_", "-") for name in distributions.get(top, [])} & available
+        and not {name.lower().replace("_", "-") for name in providers().get(top, [])} & available
     ]
 
 

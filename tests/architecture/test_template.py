@@ -146,6 +146,7 @@ def test_a_queue_has_its_share_of_the_capacity(task: Task[Any]) -> None:
 def test_capacity_is_shared_out_by_priority(capacity: str) -> None:
     shares: dict[str, int] = template()["Mappings"]["Capacity"][capacity]
     assert set(template()["Parameters"]["Capacity"]["AllowedValues"]) == set(CAPACITY)
+    assert set(shares) == {logical_name(task) for task in TASKS}
     assert sum(shares.values()) == CAPACITY[capacity]
     assert min(shares.values()) >= 2, "SQS refuses a maximum concurrency under 2"
     if max(shares.values()) == 2:
@@ -155,7 +156,7 @@ def test_capacity_is_shared_out_by_priority(capacity: str) -> None:
     for task in TASKS.values():
         by_class[task.task_class] += shares[logical_name(task.name)]
     for task_class, priority in PRIORITIES.items():
-        assert by_class[task_class] <= priority * unit, task_class
+        assert by_class[task_class] == priority * unit, task_class
 
 
 # ---- Functions and their logs ----------------------------------------------------------------------------------------
