@@ -18,7 +18,7 @@ from typing import Any
 from backbeat import digest, mail
 from backbeat.deliveries import AlreadySent, InHand, Unknown
 from backbeat.digest import WEEK, Chosen
-from backbeat.mail import Pacer, Site
+from backbeat.mail import SECONDS_FOR_ONE, Pacer, Site
 from backbeat.messages import Message
 from backbeat.models import User, day_keys
 from backbeat.runtime import InParts, Rejected, Run, Skipped, logger
@@ -33,8 +33,6 @@ SECONDS_OF_A_PART = 2_400
 """How long a part may take at its pace: well under the time that it may send itself on for."""
 LONGEST_INTERVAL = 120
 """Seconds between two mails of one part, so that each invocation gets on."""
-SECONDS_FOR_ONE = 25
-"""What is left when a part stops: time for one more mail, with all time-outs."""
 KEPT = timedelta(days=90)
 DAY = timedelta(days=1) / timedelta(seconds=1)
 
@@ -137,7 +135,7 @@ def _send_part(run: Run, users: list[str], per_second: float, start: int, tally:
     chosen = digest.load(run.now)
     in_hand: InHand | None = None
     for at, user_id in islice(enumerate(users), start, None):
-        if run.seconds_left < pacer.seconds_to_wait + SECONDS_FOR_ONE:
+        if run.seconds_left < pacer.seconds_to_wait + SECONDS_FOR_ONE + 5:
             if in_hand:
                 raise in_hand
             return Unfinished(at, counts)

@@ -273,6 +273,15 @@ def test_while_one_sender_is_at_work_another_waits(queue: Queue, outbox: Outbox)
     assert runs()["run-2"] == ("retrying", "welcome:user-1 is being sent by another delivery of its message")
 
 
+def test_a_mail_is_not_begun_with_too_little_time_left(queue: Queue, outbox: Outbox) -> None:
+    member()
+    queue.send(welcome())
+    assert len(queue.deliver(handle, Context(remaining_ms=19_000))) == 1
+    assert outbox.mails == []
+    queue.deliver(handle)
+    assert (delivery().state, delivery().attempt) == ("sent", 1)
+
+
 def test_an_operator_settles_an_unknown_welcome(queue: Queue, outbox: Outbox) -> None:
     member()
     outbox.answer = answers(500, "InternalFailure")

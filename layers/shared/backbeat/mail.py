@@ -26,7 +26,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from backbeat import deliveries, unsubscribing
 from backbeat.deliveries import AlreadySent, State, Unknown
 from backbeat.models import User
-from backbeat.runtime import Rejected, Run
+from backbeat.runtime import NotYet, Rejected, Run
 
 if TYPE_CHECKING:
     from mypy_boto3_sesv2 import SESV2Client
@@ -38,6 +38,9 @@ LONGEST_NAME = 60
 """Characters of a member's name that an email shows."""
 ABOUT_THE_MAIL = ("MessageRejected", "BadRequestException")
 """SES's refusals that are about this one mail; any other is about the account, and passes."""
+
+SECONDS_FOR_ONE = 20
+"""What one mail may take, with all time-outs. Begun with less left, it would be cut off by Lambda, and unknown."""
 
 logger = Logger(child=True)
 
@@ -214,10 +217,13 @@ def send_once(
     Raises:
         AlreadySent: It has been sent.
         InHand: Another sender is at work on it.
+        NotYet: There is too little time left.
         Unknown: It may have been sent.
         SendingRefused: SES refuses this mail.
         ClientError, BotoCoreError: SES refuses any mail just now, or is not to be reached; it may be sent again.
     """
+    if run.seconds_left < SECONDS_FOR_ONE:
+        raise NotYet("too little time is left to send a mail")
     site = Site.of(os.environ)
     link = unsubscribing.link(site.unsubscribe_url, user.user_id, run.now)
     # Whatever can fail by itself comes before the claim.

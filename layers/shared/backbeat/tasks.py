@@ -353,7 +353,11 @@ def process_media_upload(
     """
 
 
-@task("emails")
+MAIL_RETRY = Retry(attempts=8, first_wait=30)
+"""Some twenty minutes, on average: a mail may wait until SES takes mail again."""
+
+
+@task("emails", MAIL_RETRY)
 def send_welcome_email(user_id: str) -> None:
     """Welcome a new member by email, once.
 
@@ -362,7 +366,7 @@ def send_welcome_email(user_id: str) -> None:
     """
 
 
-@task("emails")
+@task("emails", MAIL_RETRY)
 def send_content_digest_email(user_id: str | None = None) -> None:
     """Send the week's digest to every active user, or to one; each gets one a week.
 
