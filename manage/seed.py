@@ -261,7 +261,7 @@ class Network:
         made = []
         for number in range(posts):
             author = self._pick(zeal)
-            at = self._awake(author, author.last_seen - (author.last_seen - author.joined) * r.random() ** 3)
+            at = self._awake(author, author.last_seen - (author.last_seen - author.joined) * r.random() ** 2)
             text = r.choice(SPAM if author.spammer else author.place.says)
             for topic, began, share in BURSTS:
                 start = self._until - DAY * began

@@ -24,7 +24,7 @@ from backbeat import archive
 from backbeat.archive import Entry
 from backbeat.files import delete_files, files_of, s3
 from backbeat.messages import iso
-from backbeat.models import Comment, Like, Post, day_key, delete_post, is_unmet
+from backbeat.models import Comment, DayCounts, Like, Post, day_key, delete_post, is_unmet
 from backbeat.runtime import InParts, Rejected, Run
 from backbeat.sweeps import (
     SECONDS_TO_STOP,
@@ -295,6 +295,7 @@ def delete(survey: str, page: str, post_ids: list[str], now: datetime, taken: Co
             taken["bytes"] += sum(file["size"] for file in entry["files"])
         else:
             taken["changed"] += 1
+    DayCounts.mark(day for entry in entries for day in archive.days_of(entry))
 
 
 def delete_as_archived(entry: Entry, now: datetime) -> bool:

@@ -14,13 +14,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import boto3
-from botocore.config import Config
 from pynamodb.exceptions import PutError, UpdateError
 
+from backbeat.files import s3
 from backbeat.models import (
     SHARDS,
     Activity,
@@ -37,9 +35,6 @@ from backbeat.runtime import InParts, Run
 from backbeat.sweeps import PartDone, Tally, in_parts
 from backbeat.tasks import generate_content_analytics
 from report import LONGEST_TEXT, DayReport, TopPost, to_csv, to_html, to_json
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 DAY = timedelta(days=1)
 RESTATED = 3
@@ -341,15 +336,9 @@ def _publish(day: date) -> None:
         if newest.day == f"{day}":
             files["latest.html"] = (page, "text/html; charset=utf-8")
         for key, (text, kind) in files.items():
-            _s3().put_object(Bucket=os.environ["REPORTS_BUCKET"], Key=key, Body=text.encode(), ContentType=kind)
+            s3().put_object(Bucket=os.environ["REPORTS_BUCKET"], Key=key, Body=text.encode(), ContentType=kind)
         if _load(day, day) == [report]:
             return
-
-
-@cache
-def _s3() -> "S3Client":
-    config = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
-    return boto3.client("s3", config=config)
 
 
 lambda_handler = handle.lambda_handler

@@ -80,7 +80,10 @@ def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
     changed = 0
     for hour, tally in _count_posts(counted):
         if tally != tallies.get(hour, {}):
-            _save_chunks(_day(hour), f"T{hour:%H}", _split_tally(tally), run.now, hour + TALLIES_KEPT)
+            chunks = _split_tally(tally)
+            _save_chunks(_day(hour), f"T{hour:%H}", chunks, run.now, hour + TALLIES_KEPT)
+            if hour in tallies:
+                _delete_chunks(_day(hour), f"T{hour:%H}", len(chunks), run.now)
             tallies[hour] = tally
             changed += 1
     week = count(tallies.values())
@@ -330,9 +333,10 @@ def _load_week(end: datetime) -> Week | None:
 
 def _save_week(end: datetime, week: Week, now: datetime) -> None:
     entries = [(tag, [week.tags[tag].shown, week.tags[tag].authors, week.tags[tag].posts]) for tag in sorted(week.tags)]
-    chunks = [{"authors": week.authors, "tags": dict(some)} for some in _chunked(entries)]
     empty = {"authors": 0, "tags": {}}  # a week without hashtags is known to be one
-    _save_chunks(_week_key(end), "", chunks or [empty], now, end + WEEKS_KEPT)
+    chunks = [{"authors": week.authors, "tags": dict(some)} for some in _chunked(entries)] or [empty]
+    _save_chunks(_week_key(end), "", chunks, now, end + WEEKS_KEPT)
+    _delete_chunks(_week_key(end), "", len(chunks), now)
 
 
 def _week_key(end: datetime) -> str:
@@ -389,12 +393,16 @@ def _chunked(entries: Sequence[T]) -> list[Sequence[T]]:
 
 
 def _save_chunks(period: str, prefix: str, chunks: Sequence[Any], now: datetime, expires: datetime) -> None:
-    """Write chunks in place of those that were there under the same period and prefix."""
+    """Write chunks, numbered under a prefix."""
     for number, chunk in enumerate(chunks):
         packed = zlib.compress(json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode())
         _save(HashtagTally(period, f"{prefix}#{number:03}", packed=packed, as_of=now, expires=expires))
-    beyond = HashtagTally.chunk.between(f"{prefix}#{len(chunks):03}", f"{prefix}#999")
-    for row in HashtagTally.query(period, beyond, consistent_read=True):
+
+
+def _delete_chunks(period: str, prefix: str, first: int, now: datetime) -> None:
+    """Delete the chunks from a number on, which a larger whole has left, but for those of a newer run."""
+    left = HashtagTally.chunk.between(f"{prefix}#{first:03}", f"{prefix}#999")
+    for row in HashtagTally.query(period, left, consistent_read=True):
         if row.as_of <= now:
             row.delete()
 

@@ -10,7 +10,7 @@ import pytest
 from support import ROOT, STACK, Calls, Context, Queue, function_environment, run_whole
 
 from backbeat import archive, files, ledger, sweeps
-from backbeat.models import Comment, Like, Post, User, day_key
+from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
 from cleanup_old_posts import handle
 
 TASK = "cleanup_old_posts"
@@ -154,6 +154,10 @@ def test_a_restore_brings_back_every_row_as_it_was(due: Any, queue: Queue) -> No
     result = run_at(queue, SUNDAY)
     restored = archive.restore(result["restore"], at=SUNDAY + DAY)
     assert (restored.posts, restored.comments, restored.likes, restored.there) == (2, 2, 2, 0)
+    marks = {row.day: row.changes for row in DayCounts.query("counts")}
+    made = {row["day"]["S"][:10] for table in ("PostsTable", "CommentsTable") for row in due[table] if "day" in row}
+    assert set(marks) == made, "the totals of these days are summed up anew"
+    assert min(marks.values()) >= 2, "once as they were deleted, and once as they came back"
     assert {table: rows(table) for table in due} == due
     assert User.get("ann").posts_count == 2
     again = archive.restore(result["restore"], at=SUNDAY + DAY)

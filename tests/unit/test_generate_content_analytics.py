@@ -16,7 +16,7 @@ import pytest
 from support import ROOT, STACK, Context, Queue, function_environment
 
 import generate_content_analytics as analytics
-from backbeat import models
+from backbeat import files, models
 from backbeat.models import Activity, Comment, DayCounts, DayTotals, Delivery, Post, Report, RunRecord, User, day_key
 from generate_content_analytics import handle
 from report import DayReport, TopPost, to_csv, to_html, to_json
@@ -37,7 +37,7 @@ def _few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def queue(aws: None, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    analytics._s3.cache_clear()
+    files.s3.cache_clear()
     monkeypatch.setenv("REPORTS_BUCKET", function_environment("GenerateContentAnalyticsFunction")["REPORTS_BUCKET"])
     return Queue(f"{STACK}-analytics-generate_content_analytics")
 
@@ -211,7 +211,8 @@ def test_deleted_rows_leave_the_totals_when_their_day_is_marked_or_within_four_w
     long_ago = (MIDNIGHT - 400 * DAY).date()
     Post("p6").delete()
     Comment("p0", "c6").delete()
-    DayCounts.mark([long_ago, long_ago])
+    DayCounts.mark([f"{long_ago}#3", f"{long_ago}#1"])
+    DayCounts.mark([None])
     run = make_run(queue, NOW + DAY)
     assert reported(YESTERDAY + DAY) == independent_count(YESTERDAY + DAY)
     assert run.result["recounted"] == 1
@@ -225,8 +226,8 @@ def test_deleted_rows_leave_the_totals_when_their_day_is_marked_or_within_four_w
 
 @pytest.mark.usefixtures("aws")
 def test_a_mark_made_while_days_are_counted_is_not_lost() -> None:
-    DayCounts.mark([YESTERDAY])
-    DayCounts.mark([YESTERDAY])
+    DayCounts.mark([f"{YESTERDAY}#0"])
+    DayCounts.mark([f"{YESTERDAY}#1"])
     counted = {"posts": 3, "comments": 0, "users": 0}
     assert not analytics._store_count(f"{YESTERDAY}", counted, 1, NOW)
     assert DayCounts.get("counts", f"{YESTERDAY}").changes == 2
@@ -235,6 +236,32 @@ def test_a_mark_made_while_days_are_counted_is_not_lost() -> None:
         "a newer run has written it"
     )
     assert DayCounts.get("counts", f"{YESTERDAY}").numbers() == counted
+
+
+def test_what_deletes_rows_marks_their_days(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models' methods; cleanup_old_posts and the restore have tests of their own."""
+    files.s3.cache_clear()
+    for bucket in ("MEDIA_BUCKET", "UPLOADS_BUCKET"):
+        monkeypatch.setenv(bucket, function_environment("CleanupOldPostsFunction")[bucket])
+    for ago, name in enumerate(("ann", "bob")):
+        User.join(name, name=name, email=f"{name}@example.com", at=NOW - DAY * ago)
+    Post.publish("one", author_id="ann", text="One", at=NOW - 10 * DAY)
+    Post.publish("two", author_id="bob", text="Two", at=NOW - 11 * DAY)
+    for number, post_id in enumerate(("one", "two", "two")):
+        Post.comment(post_id, f"c{number}", author_id="ann", text="!", at=NOW - (20 + number) * DAY)
+
+    def marked() -> set[int]:
+        rows = [(NOW.date() - date.fromisoformat(row.day)).days for row in DayCounts.query("counts")]
+        for row in list(DayCounts.query("counts")):
+            row.delete()
+        return set(rows)
+
+    Post.uncomment("two", "c2", at=NOW)
+    assert marked() == {22}
+    Post.remove("two", at=NOW)
+    assert marked() == {11, 21}
+    User.erase("ann", at=NOW)
+    assert marked() == {0, 10, 20}
 
 
 @pytest.mark.usefixtures("network")

@@ -23,7 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from backbeat.files import File, files_of, s3
-from backbeat.models import Comment, Like, Post, User, day_key
+from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -147,6 +147,11 @@ def read(key: str) -> list[Entry]:
     return [json.loads(line, object_hook=_from_json) for line in gzip.decompress(body).decode().splitlines()]
 
 
+def days_of(entry: Entry) -> list[str]:
+    """The day keys of an entry's post and comments."""
+    return [row["day"]["S"] for row in (entry["post"], *entry["comments"]) if "day" in row]
+
+
 def manifests(survey: str) -> Iterator[str]:
     """The keys of the manifests of a run."""
     for page in s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=f"archive/{survey}/"):
@@ -179,6 +184,7 @@ def restore(survey: str, *, at: datetime) -> Restored:
                 there += 1
             comments += sum(_put(Comment, comment) for comment in entry["comments"])
             likes += sum(_put(Like, like) for like in entry["likes"])
+            DayCounts.mark(days_of(entry))
     return Restored(posts, comments, likes, there, files)
 
 

@@ -321,7 +321,9 @@ class User(Model):
         tokens = _delete_all(Token, Token.query(user_id))
         days = (at - timedelta(days=days) for days in range(ACTIVITY_KEPT.days + 1))
         _delete_all(Activity, (Activity(day_key(day, user_id), user_id) for day in days))
+        joined = [user.day for user in User.query(user_id)]
         User(user_id).delete()
+        DayCounts.mark(joined)
         return Erased(follows, likes, comments, posts, tokens)
 
 
@@ -593,11 +595,17 @@ class Post(Model):
     @staticmethod
     def uncomment(post_id: str, comment_id: str, *, at: datetime) -> bool:
         """Take a comment off a post; return whether it was there."""
-        return _delete_counted(
-            Comment(post_id, comment_id),
+        try:
+            comment = Comment.get(post_id, comment_id, consistent_read=True)
+        except Comment.DoesNotExist:
+            return False
+        was_there = _delete_counted(
+            comment,
             Comment.post_id.exists(),
             lambda together: _count_post(together, post_id, Post.comments_count.add(-1), at),
         )
+        DayCounts.mark([comment.day])
+        return was_there
 
     @staticmethod
     def share(post_id: str, user_id: str, *, at: datetime) -> None:
@@ -624,15 +632,19 @@ class Post(Model):
 
         It may be repeated, and goes on where it was cut off.
         """
+        comments = list(Comment.query(post_id))
+        days = [comment.day for comment in comments]
         try:
             post = Post.get(post_id, consistent_read=True)
         except Post.DoesNotExist:
             there = False
         else:
             there = delete_post(post, Post.post_id.exists(), at=at)
-        _delete_all(Comment, Comment.query(post_id))
+            days.append(post.day)
+        _delete_all(Comment, comments)
         _delete_all(Like, Like.query(post_id))
         delete_files(files_of(post_id))
+        DayCounts.mark(days)
         return there
 
     @staticmethod
@@ -1071,10 +1083,14 @@ class DayCounts(Model):
         return Counter(row.day.partition("#")[0] for row in rows)
 
     @staticmethod
-    def mark(days: Iterable[date]) -> None:
-        """Ask for days to be counted again, as rows of theirs were deleted."""
-        for day in days:
-            DayCounts("counts", f"{day}").update(actions=[DayCounts.changes.add(1)])
+    def mark(day_keys: Iterable[str | None]) -> None:
+        """Ask for days to be counted again, as rows of theirs were deleted or brought back.
+
+        Args:
+            day_keys: The rows' `day`; what was saved without one is in no index, and not counted.
+        """
+        for day in sorted({key.partition("#")[0] for key in day_keys if key}):
+            DayCounts("counts", day).update(actions=[DayCounts.changes.add(1)])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
