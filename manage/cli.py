@@ -168,16 +168,9 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         return
     where = described["endpoint"] or f"AWS, {described['region']}"
     console.print(f"{stack.name} at {where}")
-    table = Table(box=SIMPLE_HEAD)
-    for column, justify in (
-        ("class", "left"),
-        ("task", "left"),
-        ("waiting", "right"),
-        ("at work", "right"),
-        ("dead", "right"),
-        ("last run", "left"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("class", "task", "waits", "busy", "dead", "last run"):
+        table.add_column(column, justify="right" if column in ("waits", "busy", "dead") else "left", no_wrap=True)
     for name, task in sorted(described["tasks"].items(), key=lambda item: -PRIORITIES[item[1]["class"]]):
         last = task["last_run"]
         dead = f"[bold red]{task['dead']}[/]" if task["dead"] else "0"
@@ -251,16 +244,18 @@ def runs(
     if as_json:
         print_json([_run_as_json(run) for run in found])
         return
-    table = Table(box=SIMPLE_HEAD)
-    for column in ("time (UTC)", "task", "outcome", "tries", "ms"):
-        table.add_column(column, justify="right" if column in ("tries", "ms") else "left", no_wrap=True)
-    table.add_column("result", overflow="fold")
     for run in found:
+        took = "" if run.duration_ms is None else f"{run.duration_ms / 1000:.2f} s"
+        tries = "1 try" if run.attempts == 1 else f"{run.attempts:.0f} tries"
+        ended = outcome(run.outcome) + " " * (10 - len(run.outcome))
+        console.print(
+            f"{run.logical_time:%m-%d %H:%M:%S}  {run.task:<29}  {ended}  {tries:>7}  {took:>8}", soft_wrap=True
+        )
         result = run.error or ", ".join(f"{k} {v}" for k, v in (run.result or {}).items())
-        when = f"{run.logical_time:%m-%d %H:%M:%S}"
-        took = "" if run.duration_ms is None else f"{run.duration_ms:.0f}"
-        table.add_row(when, run.task, outcome(run.outcome), f"{run.attempts:.0f}", took, escape(result))
-    console.print(table if found else "Nothing has run in the last two days.")
+        if result:
+            console.print(f"    [dim]{escape(result)}[/]", soft_wrap=True)
+    if not found:
+        console.print("Nothing has run in the last two days.")
 
 
 app.command("invoke")(invoke.invoke)

@@ -52,14 +52,14 @@ def size(count: float) -> str:
 
 
 def ago(time: datetime | None) -> str:
-    """How long ago a time was, in one unit."""
+    """How long ago a time was, in one unit: `5m ago`."""
     if time is None:
         return ""
     seconds = (datetime.now(UTC) - time).total_seconds()
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{max(seconds, 0):.0f} s ago"
+            return f"{seconds // length:.0f}{unit} ago"
+    return f"{max(seconds, 0):.0f}s ago"
 
 
 COLOURS = {
