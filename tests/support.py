@@ -72,6 +72,8 @@ def resolve(value: Any) -> Any:
             case "Fn::GetAtt":
                 logical_id, attribute = argument if isinstance(argument, list) else argument.split(".", 1)
                 return arn(logical_id) if attribute == "Arn" else _ref(logical_id)
+            case "Fn::Join":
+                return argument[0].join(str(item) for item in resolve(argument[1]))
             case "Fn::FindInMap":
                 where, top, second = resolve(argument)
                 return template()["Mappings"][where][top][second]

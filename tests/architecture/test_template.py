@@ -173,6 +173,17 @@ def test_functions_take_runtime_and_architecture_from_the_parameters() -> None:
         assert layer["Metadata"] == expected, name
 
 
+def test_variables_are_text() -> None:
+    """CloudFormation makes text of a number, and the local cloud does not: the function then cannot start."""
+    everyones = template()["Globals"]["Function"]
+    for name, function in [
+        ("Globals", everyones),
+        *((n, properties(n)) for n in resources("AWS::Serverless::Function")),
+    ]:
+        for variable, value in function.get("Environment", {}).get("Variables", {}).items():
+            assert "Ref" in value or isinstance(resolve(value), str), f"{variable} of {name}"
+
+
 def test_logs_are_kept_for_a_set_time() -> None:
     for name in resources("AWS::Logs::LogGroup"):
         assert properties(name)["RetentionInDays"] <= 365, name
