@@ -67,9 +67,13 @@ def test_a_task_is_run_by_hand_to_its_end(cloud: Stack, backbeat: Backbeat) -> N
 
 
 RUNS_BEFORE_SIX_ON_A_SUNDAY = {
+    "cleanup_expired_tokens": 1,
+    "cleanup_old_posts": 1,
     "generate_content_analytics": 1,
     "send_content_digest_email": 0,
+    "update_post_engagement_scores": 1,
     "update_trending_hashtags": 6,
+    "update_user_statistics": 1,
 }
 
 

@@ -285,9 +285,13 @@ def deployed(aws: None) -> None:
 
 
 TIMES_A_WEEK = {
+    "cleanup_expired_tokens": 7,
+    "cleanup_old_posts": 1,
     "generate_content_analytics": 7,
     "send_content_digest_email": 1,
+    "update_post_engagement_scores": 7,
     "update_trending_hashtags": 168,
+    "update_user_statistics": 7,
 }
 
 
