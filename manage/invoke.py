@@ -75,6 +75,7 @@ def invoke(
             if event or answer.failed:
                 errors.print(f"[dim]{escape(shlex.join(answer.command))}\n{escape(answer.log)}[/]", soft_wrap=True)
             for ended, result in answer.shown():
+                errors.print(f"{name} {path.stem}: {outcome(ended)}", soft_wrap=True)
                 table.add_row(name, path.stem, outcome(ended), escape(result))
     if as_json:
         print_json(answers)
