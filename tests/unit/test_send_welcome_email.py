@@ -59,6 +59,19 @@ def test_a_new_member_is_welcomed(queue: Queue, outbox: Outbox) -> None:
     assert list(deliveries.unsettled(datetime.now(UTC))) == []
 
 
+def test_a_network_with_a_name_beyond_ascii_can_send(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENDER_NAME", 'Café "Réseau"')
+    member()
+    queue.send(welcome())
+    queue.deliver(handle)
+    (mail,) = outbox.mails
+    assert mail.request["FromEmailAddress"].isascii()
+    (sender,) = mail.message["From"].addresses
+    assert (sender.display_name, sender.addr_spec) == ('Café "Réseau"', "hello@example.com")
+
+
 def test_the_producer_and_the_events_of_lambda_agree(queue: Queue, outbox: Outbox) -> None:
     member()
     send_welcome_email.delay(user_id="user-1")

@@ -12,6 +12,7 @@ from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import EmailPolicy
+from email.utils import formataddr
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -235,7 +236,7 @@ def send_once(
         pacer.went()
     try:
         answer = client.send_email(
-            FromEmailAddress=str(message["From"]),
+            FromEmailAddress=formataddr((one_line(site.name), site.sender)),  # in ASCII, whatever the name
             Destination={"ToAddresses": [message["To"].addresses[0].addr_spec]},
             Content={"Raw": {"Data": message.as_bytes()}},
             ConfigurationSetName=site.configuration_set,
