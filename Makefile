@@ -8,7 +8,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test invoke invoke-all check format lock clean
+.PHONY: help setup run test invoke invoke-all bench-sweeps check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ invoke: setup ## Run a function in Lambda's own image on the running local cloud
 
 invoke-all: setup ## The same for every event of every function
 	@$(BIN)/backbeat invoke
+
+bench-sweeps: setup ## What the sweeps read and write at 1, 4 and 16 times the data, with the same changes
+	@PYTHONPATH=$(subst $(eval ) ,:,tests $(wildcard functions/*)) $(BIN)/python tests/benchmarks/sweeps.py
 
 check: setup ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from backbeat import ledger
 from backbeat.models import Post, RunRecord
 from backbeat.tasks import PRIORITIES, TASKS, InvalidTaskArguments, QueueNotFound, sortable
 from backbeat.uploads import upload_key
-from manage import invoke, localcloud, mail, sample, schedules_cli, seed
+from manage import data_cli, invoke, localcloud, mail, sample, schedules_cli, seed
 from manage.emulator import NotUnderstood
 from manage.localcloud import LocalCloudError
 from manage.schedules import NotSettled, ScheduleNotFound
@@ -361,6 +361,8 @@ app.add_typer(schedules_cli.app, name="schedules")
 app.add_typer(mail.app, name="mail")
 app.command()(schedules_cli.run)
 app.command()(schedules_cli.play)
+app.command()(data_cli.restore)
+app.command()(data_cli.erase)
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
-import boto3
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
@@ -201,7 +200,7 @@ def decide(run: Run, mode: str, found: Counter[str]) -> Surveyed:
     if mode == "clean" and total + found["show"] == 0:
         advance(run.task.name, run.now)
     elif mode == "clean":
-        table = boto3.client("dynamodb").describe_table(TableName=Post.Meta.table_name)["Table"]
+        table = archive.dynamodb().describe_table(TableName=Post.Meta.table_name)["Table"]
         if total > BRAKE * table["ItemCount"]:
             raise Rejected(
                 "brake",

@@ -148,6 +148,8 @@ def test_nothing_of_a_deleted_post_is_left(due: Any, queue: Queue) -> None:
     versions = boto3.client("s3").list_object_versions(Bucket=uploads)
     assert "Versions" not in versions and "DeleteMarkers" not in versions
     assert User.get("ann").posts_count == 0
+    marked = {row.day for row in DayCounts.query("counts") if row.changes}
+    assert marked == {str((SUNDAY - 2 * YEAR).date()), str((SUNDAY - YEAR).date())}, "the totals are counted again"
 
 
 def test_a_restore_brings_back_every_row_as_it_was(due: Any, queue: Queue) -> None:
@@ -175,10 +177,21 @@ def test_a_restore_needs_no_author(due: Any, queue: Queue) -> None:
     assert not rows("UsersTable")
 
 
+def test_a_user_who_is_erased_is_forgotten_by_the_archive(due: Any, queue: Queue) -> None:
+    add("bobs", 2 * YEAR)
+    Post("bobs").update([Post.author_id.set("bob")])
+    survey = run_at(queue, SUNDAY)["restore"]
+    assert archive.forget("ann") == 2 * 3
+    assert archive.forget("ann") == 0
+    versions = boto3.client("s3").list_object_versions(Bucket="archivebucket", Prefix="archive/")["Versions"]
+    assert len(versions) == 1, "the manifest's versions from before are gone"
+    assert archive.restore(survey, at=SUNDAY + DAY).posts == 0
+
+
 def test_the_manifest_holds_the_rows_and_names_the_files(due: Any, queue: Queue) -> None:
     survey = run_at(queue, SUNDAY)["restore"]
     assert survey == LISTED
-    (key,) = archive.manifests(survey)
+    (key,) = archive.manifests(f"archive/{survey}/")
     body = boto3.client("s3").get_object(Bucket="archivebucket", Key=key)["Body"].read()
     lines = [json.loads(line) for line in gzip.decompress(body).splitlines()]
     assert {line["post"]["post_id"]["S"] for line in lines} == {"one", "two"}

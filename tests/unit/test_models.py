@@ -4,12 +4,26 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
 from pynamodb.connection import Connection
 from pynamodb.exceptions import CancellationReason, TransactWriteError, VerboseClientError
+from support import function_environment
 
-from backbeat import models
-from backbeat.models import Activity, Comment, Follow, Like, Post, Token, TokenReused, User, day_key
+from backbeat import files, models
+from backbeat.models import (
+    Activity,
+    Comment,
+    DayCounts,
+    Follow,
+    Like,
+    Notification,
+    Post,
+    Token,
+    TokenReused,
+    User,
+    day_key,
+)
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -213,3 +227,48 @@ def test_a_token_can_be_renewed(ann: str) -> None:
     for kind, expires_at in (("cookie", LATER), ("access", None)):
         with pytest.raises(ValueError, match=r"kind|expires_at"):
             Token.issue(ann, "x", kind=kind, at=NOW, expires_at=expires_at)
+
+
+@pytest.fixture
+def buckets(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in function_environment("CleanupOldPostsFunction").items():
+        monkeypatch.setenv(name, value)
+    files.s3.cache_clear()
+
+
+def test_a_post_is_removed_with_all_that_belongs_to_it(post: str, ann: str, bob: str, buckets: None) -> None:
+    Post.like(post, bob, at=NOW)
+    Post.comment(post, "c1", author_id=bob, text="Hi", at=LATER)
+    for key in (f"posts/{post}/a.webp", f"posts/{post}0/a.webp"):
+        boto3.client("s3").put_object(Bucket="mediabucket", Key=key, Body=b"x")
+    assert Post.remove(post, at=LATER)
+    assert not Post.remove(post, at=LATER)
+    assert counts(ann) == (0, 0, 0)
+    assert not list(Like.scan()) and not list(Comment.scan()) and not list(Post.scan())
+    left = boto3.client("s3").list_objects_v2(Bucket="mediabucket")["Contents"]
+    assert [item["Key"] for item in left] == [f"posts/{post}0/a.webp"]
+    assert {row.day for row in DayCounts.query("counts") if row.changes} == {"2026-11-01", "2026-11-02"}
+
+
+def test_a_user_is_erased_everywhere_and_the_others_keep_true_counts(
+    post: str, ann: str, bob: str, buckets: None
+) -> None:
+    Post.publish("p2", author_id=bob, text="Yes", at=NOW)
+    User.follow(ann, bob, at=NOW)
+    User.follow(bob, ann, at=NOW)
+    Post.like("p2", ann, at=NOW)
+    Post.like(post, bob, at=NOW)
+    Post.comment("p2", "c1", author_id=ann, text="Hi", at=NOW)
+    Post.comment(post, "c2", author_id=bob, text="Hi", at=NOW)
+    Token.issue(ann, "a1", kind="access", at=NOW, expires_at=LATER)
+    Notification(ann, "n1", kind="like", text="Bob likes your post", created_at=NOW).save()
+    erased = User.erase(ann, at=LATER)
+    assert erased == models.Erased(follows=2, likes=1, comments=1, posts=1, tokens=1, notifications=1)
+    assert counts(bob) == (0, 0, 1)
+    assert engagement("p2") == (0, 0, 0, 0)
+    for table in models.TABLES.values():
+        for model in table:
+            rows = boto3.client("dynamodb").scan(TableName=model.Meta.table_name)["Items"]
+            assert "ann" not in str(rows), model.__name__
+    again = User.erase(ann, at=LATER)
+    assert (again.follows, again.posts) == (0, 0)

@@ -12,8 +12,9 @@ import base64
 import gzip
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -22,7 +23,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from backbeat.files import File, files_of, s3
+from backbeat.files import File, delete_files, files_of, s3
 from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Restored:
         likes: Likes restored.
         there: Posts that were there already, and stay as they are.
         files: Files that the posts had; a manifest names them, but does not hold them.
+        bytes: The size of those files.
     """
 
     posts: int
@@ -63,6 +65,7 @@ class Restored:
     likes: int
     there: int
     files: int
+    bytes: int
 
 
 @cache
@@ -115,13 +118,12 @@ def write(survey: str, page: str, entries: Sequence[Entry]) -> list[Entry]:
     Raises:
         ManifestDiffers: What was read back is not what was written.
     """
-    lines = "".join(json.dumps(entry, default=_to_json, ensure_ascii=False) + "\n" for entry in entries)
     key = manifest_key(survey, page)
     try:
         s3().put_object(
             Bucket=bucket(),
             Key=key,
-            Body=gzip.compress(lines.encode(), mtime=0),
+            Body=_packed(entries),
             ContentType="application/gzip",
             IfNoneMatch="*",
         )
@@ -152,9 +154,9 @@ def days_of(entry: Entry) -> list[str]:
     return [row["day"]["S"] for row in (entry["post"], *entry["comments"]) if "day" in row]
 
 
-def manifests(survey: str) -> Iterator[str]:
-    """The keys of the manifests of a run."""
-    for page in s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=f"archive/{survey}/"):
+def manifests(prefix: str) -> Iterator[str]:
+    """The keys of the manifests under a prefix: `archive/` for all, `archive/<run>/` for those of a run."""
+    for page in s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix):
         for found in page.get("Contents", []):
             yield found["Key"]
 
@@ -171,21 +173,54 @@ def restore(survey: str, *, at: datetime) -> Restored:
     Raises:
         LookupError: The run has no manifest.
     """
-    posts = comments = likes = there = files = 0
-    keys = list(manifests(survey))
+    keys = list(manifests(f"archive/{survey}/"))
     if not keys:
         raise LookupError(f"run {survey!r} has no manifest in s3://{bucket()}/archive/")
+    total: Counter[str] = Counter()
     for key in keys:
         for entry in read(key):
             if _put_post(as_before_hiding(entry["post"]), at):
-                posts += 1
-                files += len(entry["files"])
+                total["posts"] += 1
+                total["files"] += len(entry["files"])
+                total["bytes"] += sum(file["size"] for file in entry["files"])
             else:
-                there += 1
-            comments += sum(_put(Comment, comment) for comment in entry["comments"])
-            likes += sum(_put(Like, like) for like in entry["likes"])
+                total["there"] += 1
+            total["comments"] += sum(_put(Comment, comment) for comment in entry["comments"])
+            total["likes"] += sum(_put(Like, like) for like in entry["likes"])
             DayCounts.mark(days_of(entry))
-    return Restored(posts, comments, likes, there, files)
+    return Restored(**{field.name: total[field.name] for field in fields(Restored)})
+
+
+def forget(user_id: str) -> int:
+    """Take a user's posts, comments and likes out of every manifest; return how many rows that were."""
+    forgotten = 0
+    for key in list(manifests("archive/")):
+        entries = read(key)
+        kept = [
+            Entry(
+                post=entry["post"],
+                comments=[row for row in entry["comments"] if row["author_id"]["S"] != user_id],
+                likes=[row for row in entry["likes"] if row["user_id"]["S"] != user_id],
+                files=entry["files"],
+            )
+            for entry in entries
+            if entry["post"]["author_id"]["S"] != user_id
+        ]
+        if kept != entries:
+            forgotten += _rows(entries) - _rows(kept)
+            s3().put_object(Bucket=bucket(), Key=key, Body=_packed(kept), ContentType="application/gzip")
+            delete_files(
+                [
+                    File(bucket=bucket(), key=key, version_id=version["VersionId"], size=version["Size"])
+                    for version in s3().list_object_versions(Bucket=bucket(), Prefix=key).get("Versions", [])
+                    if version["Key"] == key and not version["IsLatest"]
+                ]
+            )
+    return forgotten
+
+
+def _rows(entries: Sequence[Entry]) -> int:
+    return sum(1 + len(entry["comments"]) + len(entry["likes"]) for entry in entries)
 
 
 def as_before_hiding(post: Item) -> Item:
@@ -238,6 +273,12 @@ def _put(model: type[Post] | type[Comment] | type[Like], item: Item) -> bool:
     except dynamodb().exceptions.ConditionalCheckFailedException:
         return False
     return True
+
+
+def _packed(entries: Sequence[Entry]) -> bytes:
+    """The content of a manifest."""
+    lines = "".join(json.dumps(entry, default=_to_json, ensure_ascii=False) + "\n" for entry in entries)
+    return gzip.compress(lines.encode(), mtime=0)
 
 
 def _to_json(value: Any) -> Any:

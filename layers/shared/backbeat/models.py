@@ -308,7 +308,7 @@ class User(Model):
 
     @staticmethod
     def erase(user_id: str, *, at: datetime) -> "Erased":
-        """Delete a user everywhere: follows, likes, comments, posts with their files, tokens, activity and the user.
+        """Delete a user everywhere, with all they wrote, all their files, and all that is kept about them.
 
         Whoever is left keeps true counts. It may be repeated, and goes on where it was cut off; the user's own
         row goes last. Indexes lag behind their tables, so the application stops the user from writing first.
@@ -319,12 +319,14 @@ class User(Model):
         comments = sum(Post.uncomment(row.post_id, row.comment_id, at=at) for row in Comment.by_author.query(user_id))
         posts = sum(Post.remove(row.post_id, at=at) for row in Post.by_author.query(user_id))
         tokens = _delete_all(Token, Token.query(user_id))
+        notifications = _delete_all(Notification, Notification.query(user_id))
         days = (at - timedelta(days=days) for days in range(ACTIVITY_KEPT.days + 1))
         _delete_all(Activity, (Activity(day_key(day, user_id), user_id) for day in days))
         joined = [user.day for user in User.query(user_id)]
+        Delivery(f"welcome:{user_id}").delete()
         User(user_id).delete()
         DayCounts.mark(joined)
-        return Erased(follows, likes, comments, posts, tokens)
+        return Erased(follows, likes, comments, posts, tokens, notifications)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +338,7 @@ class Erased:
     comments: int
     posts: int
     tokens: int
+    notifications: int
 
 
 def _delete_all(model: type[Model], rows: Iterable[Model]) -> int:

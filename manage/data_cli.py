@@ -1,0 +1,66 @@
+"""The commands that change members' data: bring deleted posts back, and erase a user."""
+
+import os
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from backbeat import archive
+from backbeat.models import User
+from backbeat.runtime import as_json as plain
+from manage.stack import Stack
+from manage.terminal import AsJson, console, fail, print_json, size, the_stack
+
+
+def restore(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="The run of cleanup_old_posts, as its result names it under `restore`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Bring back the posts that a run of cleanup_old_posts deleted, with their comments and likes.
+
+    It may be repeated: what is there stays as it is. The posts' files are gone.
+    """
+    _bind(the_stack(context))
+    try:
+        restored = archive.restore(run.removesuffix("/take"), at=datetime.now(UTC))
+    except LookupError as error:
+        fail(str(error))
+    if as_json:
+        print_json(restored)
+        return
+    console.print(f"Restored {restored.posts} posts, {restored.comments} comments and {restored.likes} likes.")
+    if restored.there:
+        console.print(f"{restored.there} posts were there already.")
+    if restored.files:
+        console.print(f"The posts had {restored.files} files ({size(restored.bytes)}), which were deleted with them.")
+
+
+def erase(
+    context: typer.Context,
+    user_id: Annotated[str, typer.Argument(help="The user's id.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a user everywhere: follows, likes, comments, posts with their files, tokens, activity, archived posts.
+
+    It cannot be undone. It may be repeated, and goes on where it was cut off.
+    """
+    stack = the_stack(context)
+    _bind(stack)
+    if not yes:
+        typer.confirm(f"Erase user {user_id} in {stack.name}, for good?", abort=True)
+    erased = User.erase(user_id, at=datetime.now(UTC))
+    archived = archive.forget(user_id)
+    if as_json:
+        print_json({**plain(erased), "archived": archived})
+        return
+    counts = ", ".join(f"{number} {kind}" for kind, number in plain(erased).items())
+    console.print(f"Erased {user_id}: {counts}, {archived} archived rows.")
+
+
+def _bind(stack: Stack) -> None:
+    """Tell the shared code which buckets are the stack's."""
+    for purpose, bucket in stack.buckets.items():
+        os.environ[f"{purpose.upper()}_BUCKET"] = bucket

@@ -1,0 +1,84 @@
+"""`backbeat restore` and `backbeat erase`: what they say is what they did."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from support import function_environment
+from typer.testing import CliRunner
+
+from backbeat import archive, files
+from backbeat.models import Comment, Post, User
+from manage import cli, data_cli
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@dataclass
+class Stack:
+    name: str = "backbeat-test"
+    buckets: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture(autouse=True)
+def _stack(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = function_environment("CleanupOldPostsFunction")
+    buckets = {name: environment[f"{name.upper()}_BUCKET"] for name in ("uploads", "media", "archive")}
+    for name in buckets:
+        monkeypatch.setenv(f"{name.upper()}_BUCKET", "set by the command")
+    monkeypatch.setattr(data_cli, "the_stack", lambda context: Stack(buckets=buckets))
+    files.s3.cache_clear()
+    archive.dynamodb.cache_clear()
+    User.join("ann", name="Ann", email="ann@example.com", at=NOW)
+
+
+def backbeat(*words: str, answer: str = "") -> Any:
+    return CliRunner().invoke(cli.app, words, input=answer)
+
+
+@pytest.fixture
+def archived(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run whose manifest holds one post with a comment, both deleted since."""
+    for name, value in function_environment("CleanupOldPostsFunction").items():
+        monkeypatch.setenv(name, value)
+    Post.publish("p1", author_id="ann", text="Hi", at=NOW)
+    Post.comment("p1", "c1", author_id="ann", text="Oh", at=NOW)
+    entry = archive.entry_of("p1")
+    assert entry is not None
+    archive.write("run-1", "page", [entry])
+    Post.remove("p1", at=NOW)
+    return "run-1"
+
+
+def test_restore_brings_back_a_runs_posts(archived: str) -> None:
+    done = backbeat("restore", f"{archived}/take")
+    assert (done.exit_code, done.stdout) == (0, "Restored 1 posts, 1 comments and 0 likes.\n")
+    assert Post.get("p1").text == "Hi"
+    assert Comment.get("p1", "c1").text == "Oh"
+    again = json.loads(backbeat("restore", archived, "--json").stdout)
+    assert (again["posts"], again["there"]) == (0, 1)
+
+
+def test_restore_of_a_run_without_a_manifest_says_so() -> None:
+    done = backbeat("restore", "run-9")
+    assert done.exit_code == 1
+    assert "run 'run-9' has no manifest" in done.stderr
+
+
+def test_erase_asks_first(archived: str) -> None:
+    assert backbeat("erase", "ann", answer="n\n").exit_code == 1
+    assert User.get("ann").name == "Ann"
+    done = backbeat("erase", "ann", answer="y\n")
+    assert done.exit_code == 0
+    assert "0 posts" in done.stdout and "2 archived rows" in done.stdout
+    with pytest.raises(User.DoesNotExist):
+        User.get("ann")
+
+
+def test_erase_can_be_scripted(archived: str) -> None:
+    archive.restore(archived, at=NOW)
+    done = json.loads(backbeat("erase", "ann", "--yes", "--json").stdout)
+    assert (done["posts"], done["comments"], done["archived"]) == (1, 1, 2)
+    assert archive.restore(archived, at=NOW).posts == 0
