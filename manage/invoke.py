@@ -42,6 +42,9 @@ BUILT = ROOT / ".aws-sam/build"
 ENDINGS = {*Outcome, "split", "waiting"}
 """How the runtime's log says that a record ended."""
 
+LONGEST_SHOWN = 300
+"""Characters of an answer that a table shows; `--json` has all."""
+
 
 def invoke(
     context: typer.Context,
@@ -58,7 +61,9 @@ def invoke(
     if context.find_root().params.get("stack"):
         fail("It runs on the local cloud's data; `sam remote invoke` calls a function on AWS.")
     stack = the_stack(context)
-    events = [event] if event else sorted((ROOT / "events").glob(f"{function or '*'}/*.json"))
+    found = (ROOT / "events").glob(f"{function or '*'}/*.json")
+    # The typical one first: what comes after it may be its duplicate.
+    events = [event] if event else sorted(found, key=lambda path: (path.parent, path.stem != "typical", path))
     if not events:
         fail(f"events/{function}/ holds no event.")
     sample.seed(datetime.now(UTC))
@@ -109,7 +114,9 @@ class Answer:
     def shown(self) -> list[tuple[str, str]]:
         """How each record ended and what came of it, for people; the whole answer where no record says so."""
         if self.failed or not self.records:
-            return [("failed" if self.failed else "answered", json.dumps(self.payload, ensure_ascii=False))]
+            text = json.dumps(self.payload, ensure_ascii=False)
+            shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+            return [("failed" if self.failed else "answered", shown)]
         return [(record["message"], _said(record)) for record in self.records]
 
 
