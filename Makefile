@@ -3,12 +3,13 @@
 PYTHON ?= python3
 PORT ?=
 ONCE ?=
+ROUNDS ?= 5
 FUNCTION ?= process_media_upload
 EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test invoke invoke-all bench-sweeps check format lock clean
+.PHONY: help setup run test invoke invoke-all bench-sweeps bench-media check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,13 @@ lock: ## Pin the dependencies anew, with hashes (needs uv; UPGRADE=1 takes the n
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml layers/shared/requirements.in layers/imaging/requirements.in \
 	  --extra manage --group dev -o requirements/dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group emulator -o requirements/emulator.txt
+
+bench-media: setup ## Time pictures beside naive Pillow, sharp and pyvips (needs uv and npm; ROUNDS=5)
+	@uv venv --quiet --allow-existing --python $(BIN)/python .backbeat/bench/venv
+	@uv pip install --quiet --python .backbeat/bench/venv/bin/python --require-hashes -r tests/benchmarks/requirements.txt
+	@cp tests/benchmarks/package.json tests/benchmarks/package-lock.json .backbeat/bench/
+	@npm ci --silent --prefix .backbeat/bench
+	@BENCH_MODULES=$(CURDIR)/.backbeat/bench .backbeat/bench/venv/bin/python tests/benchmarks/media.py $(ROUNDS)
 
 clean: ## Remove everything that was built or stored here, the local cloud's data included
 	rm -rf .aws-sam .backbeat .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

