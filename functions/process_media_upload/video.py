@@ -190,7 +190,7 @@ class _Pictures:
     def take(self, frame: VideoFrame) -> None:
         """Take a decoded picture."""
         _check_side(frame.width, frame.height, self._limits)
-        shape = (frame.width, frame.height, frame.format.name, frame.rotation, frame.color_trc)
+        shape = (frame.width, frame.height, frame.format.name, frame.rotation)
         if shape != self._shape:
             self._shape, self._graph = shape, self._built(frame)
         assert self._graph is not None
@@ -208,22 +208,22 @@ class _Pictures:
         """The filters for pictures of one shape; every shape ends at the size that the first one had."""
         turns = _turns(frame)
         width, height = self.size[::-1] if len(turns) == 1 else self.size
-        wide = frame.color_trc in (PQ, HLG) or frame.color_primaries == BT2020
+        colours = self._video.codec_context
+        wide = colours.color_trc in (PQ, HLG) or colours.color_primaries == BT2020
         standard = f":out_primaries=bt709:out_transfer=bt709:intent={INTENT}" if wide else ""
         graph = Graph()
-        nodes = [graph.add_buffer(template=self._video, width=frame.width, height=frame.height, format=frame.format)]
-        for name, arguments in [
+        steps = [
             ("bwdif", "deint=interlaced"),
             ("scale", f"{width}:{height}:out_color_matrix=bt709:out_range=tv{standard}"),
             ("setsar", "1"),
             ("format", "yuv420p"),
             *[("transpose", turn) for turn in turns],
-        ]:
-            nodes.append(graph.add(name, arguments))
-        graph.link_nodes(*nodes, graph.add("buffersink"))
+            ("buffersink", None),
+        ]
+        source = graph.add_buffer(template=self._video, width=frame.width, height=frame.height, format=frame.format)
         try:
-            graph.configure()
-        except av.error.FFmpegError as error:
+            graph.link_nodes(source, *(graph.add(name, arguments) for name, arguments in steps)).configure()
+        except (av.error.FFmpegError, LookupError) as error:
             if wide:
                 raise Unusable("hdr", "the video is HDR, which cannot be brought to standard range here") from error
             raise
@@ -323,7 +323,8 @@ class _Poster:
         if at < self._next or self._contrast >= GOOD_CONTRAST:
             return
         self._next = at + self._every
-        image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+        rgb = frame.reformat(format="rgb24", src_colorspace="ITU709")  # what the filters made it
+        image: Image.Image = rgb.to_image()  # type: ignore[no-untyped-call]
         contrast = ImageStat.Stat(image.convert("L").resize((64, 64))).stddev[0]
         if contrast > self._contrast:
             self._contrast, self.best = contrast, image

@@ -3,6 +3,7 @@
 import io
 import math
 import struct
+import sys
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
@@ -79,7 +80,8 @@ class Made:
     files: dict[str, bytes]
 
     def pictures(self) -> list[Image.Image]:
-        return [frame.to_image() for frame in made_frames(self.files["video.mp4"], "video")]
+        frames = made_frames(self.files["video.mp4"], "video")
+        return [frame.reformat(format="rgb24", src_colorspace="ITU709").to_image() for frame in frames]
 
 
 def made_frames(content: bytes, kind: str) -> list[Any]:
@@ -179,6 +181,7 @@ def test_a_video_is_made_no_larger_than_720p(size: tuple[int, int], made_size: t
     assert made.pictures()[0].size == made_size
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the newest PyAV for Python 3.11 cannot, and it is refused")
 def test_hdr_is_brought_to_standard_range(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "INTENT", "saturation")  # the quickest to work out
     hlg = {"color_trc": 18, "color_primaries": 9, "colorspace": 9}
