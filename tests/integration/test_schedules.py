@@ -66,25 +66,22 @@ def test_a_task_is_run_by_hand_to_its_end(cloud: Stack, backbeat: Backbeat) -> N
     assert "bucket: Field required" in backbeat("run", "process_media_upload", words[1], fails=True)
 
 
-RUNS_BEFORE_SIX_ON_A_SUNDAY = {
+RUNS_BEFORE_THREE_ON_A_SUNDAY = {
     "cleanup_expired_tokens": 1,
     "cleanup_old_posts": 1,
-    "generate_content_analytics": 1,
-    "send_content_digest_email": 0,
-    "update_post_engagement_scores": 1,
-    "update_trending_hashtags": 6,
-    "update_user_statistics": 1,
+    "update_trending_hashtags": 3,
 }
 
 
 def test_a_stretch_is_played_to_its_end_and_each_run_made_once_though_played_twice(
     cloud: Stack, backbeat: Backbeat
 ) -> None:
-    stretch = ("play", "--from", "2026-11-01", "--to", "2026-11-01T06:00Z", "--json")
-    expected = RUNS_BEFORE_SIX_ON_A_SUNDAY
+    stretch = ("play", "--from", "2026-11-01", "--to", "2026-11-01T03:00Z", "--json")
+    expected = RUNS_BEFORE_THREE_ON_A_SUNDAY
     first, second = backbeat(*stretch), backbeat(*stretch)
-    assert {item["schedule"]: item["sent"] for item in first} == expected
-    assert {item["schedule"]: item["known"] for item in second} == expected
+    assert len(first) == 7
+    assert {item["schedule"]: item["sent"] for item in first if item["sent"]} == expected
+    assert {item["schedule"]: item["known"] for item in second if item["known"]} == expected
     for item in (*first, *second):
         assert sum(item["outcomes"].values()) == item["runs"]
         assert set(item["outcomes"]) <= {"succeeded", "skipped"}
