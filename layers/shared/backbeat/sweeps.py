@@ -38,7 +38,7 @@ MOST_PARTS = 1_000
 MOST_HOPS = 10
 """How often a part may send itself on. Lambda stops a chain of a function and its queue at about 16 hops
 ("Lambda recursive loop detection")."""
-MOST_OF_A_KIND = 250
+MOST_OF_A_KIND = 32
 """Into how many parts one index is split at most."""
 PAGE = 100
 """Rows that are worked on at a time: as many as one BatchGetItem reads."""
@@ -154,7 +154,7 @@ def partitions(first: date, last: date) -> list[str]:
 
 
 def spread(index: str, keys: Sequence[str]) -> list[Json]:
-    """Parts that walk an index's partitions, one each, or several where there are more than 250 of them."""
+    """Parts that walk an index's partitions, one each, or several where there are more than 32 of them."""
     size = max(1, -(-len(keys) // MOST_OF_A_KIND))
     return [{"index": index, "keys": keys[start : start + size]} for start in range(0, len(keys), size)]
 
