@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 
-from backbeat.models import Post
+from backbeat.models import Post, is_unmet
 from backbeat.runtime import NotYet, Rejected, Run, Skipped
 from backbeat.tasks import process_media_upload
 from backbeat.uploads import post_of
@@ -307,8 +307,7 @@ def _settle(upload: Upload, run: Run, change: Change) -> _Settled | None:
         try:
             post.update(actions=actions, condition=Post.post_id.exists() & unchanged)
         except UpdateError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
-                raise
+            is_unmet(error)  # another upload was faster: read the post again
         else:
             return _Settled(_delete(upload.post_id, doomed))
     raise NotYet("other uploads of the post keep changing its media")

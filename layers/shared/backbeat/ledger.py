@@ -17,7 +17,7 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from backbeat.messages import Message
-from backbeat.models import DayTotals, RunRecord
+from backbeat.models import DayTotals, RunRecord, is_unmet
 
 KEPT = timedelta(days=30)
 
@@ -209,9 +209,7 @@ def _updated(row: RunRecord, actions: list[Action], condition: Condition) -> boo
     try:
         row.update(actions=actions, condition=condition)
     except UpdateError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
-            return False
-        raise
+        return not is_unmet(error)
     return True
 
 

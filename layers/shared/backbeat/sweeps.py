@@ -224,9 +224,8 @@ def _plan(run: Run, plan: Callable[[], Sequence[Json]], finish: Callable[[list[T
         try:
             sweep.save(SweepRun.sweep.does_not_exist())
         except PutError as error:
-            if error.cause_response_code != "ConditionalCheckFailedException":
-                raise
-            raise NotYet("another delivery is planning this run") from error
+            if is_unmet(error):
+                raise NotYet("another delivery is planning this run") from error
     if not sweep.pending:
         return _sum_up(sweep, finish)  # the runtime writes this message's result as the run's
     _send(run, sorted(int(number) for number in sweep.pending))
