@@ -45,7 +45,8 @@ def erase(
 ) -> None:
     """Erase a user everywhere: follows, likes, comments, posts with their files, tokens, activity, archived posts.
 
-    It cannot be undone. It may be repeated, and goes on where it was cut off.
+    It cannot be undone. It may be repeated, and goes on where it was cut off. Where nothing of the user is found, it
+    fails.
     """
     stack = the_stack(context)
     _bind(stack)
@@ -53,10 +54,13 @@ def erase(
         typer.confirm(f"Erase user {user_id} in {stack.name}, for good?", abort=True)
     erased = User.erase(user_id, at=datetime.now(UTC))
     archived = archive.forget(user_id)
+    found = {**plain(erased), "archived": archived}
+    if not any(found.values()):
+        fail(f"there is no user {user_id!r} in {stack.name}, and nothing that they left behind.")
     if as_json:
-        print_json({**plain(erased), "archived": archived})
+        print_json(found)
         return
-    counts = ", ".join(f"{number} {kind}" for kind, number in plain(erased).items())
+    counts = ", ".join(f"{number} {kind}" for kind, number in found.items() if kind not in ("user", "archived"))
     console.print(f"Erased {user_id}: {counts}, {archived} archived rows.")
 
 

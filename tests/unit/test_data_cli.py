@@ -82,3 +82,25 @@ def test_erase_can_be_scripted(archived: str) -> None:
     done = json.loads(backbeat("erase", "ann", "--yes", "--json").stdout)
     assert (done["posts"], done["comments"], done["archived"]) == (1, 1, 2)
     assert archive.restore(archived, at=NOW).posts == 0
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_erasing_nobody_is_an_error(as_json: bool) -> None:
+    backbeat("erase", "ann", "--yes")
+    for nobody in ("ann", "nobody"):
+        done = backbeat("erase", nobody, "--yes", *(["--json"] if as_json else []))
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f"there is no user '{nobody}' in backbeat-test" in done.stderr
+
+
+def test_an_erasure_that_was_cut_off_is_finished(archived: str) -> None:
+    """However far it came: the user's own row may be gone, and only the archive still hold something."""
+    User.erase("ann", at=NOW)
+    done = json.loads(backbeat("erase", "ann", "--yes", "--json").stdout)
+    assert (done["user"], done["posts"], done["archived"]) == (False, 0, 2)
+    assert backbeat("erase", "ann", "--yes").exit_code == 1
+
+
+def test_a_user_of_whom_there_is_but_the_row_is_erased() -> None:
+    done = backbeat("erase", "ann", "--yes")
+    assert (done.exit_code, done.stdout.splitlines()[0][:17]) == (0, "Erased ann: 0 fol")

@@ -263,7 +263,7 @@ def test_a_user_is_erased_everywhere_and_the_others_keep_true_counts(
     Token.issue(ann, "a1", kind="access", at=NOW, expires_at=LATER)
     Notification(ann, "n1", kind="like", text="Bob likes your post", created_at=NOW).save()
     erased = User.erase(ann, at=LATER)
-    assert erased == models.Erased(follows=2, likes=1, comments=1, posts=1, tokens=1, notifications=1)
+    assert erased == models.Erased(user=True, follows=2, likes=1, comments=1, posts=1, tokens=1, notifications=1)
     assert counts(bob) == (0, 0, 1)
     assert engagement("p2") == (0, 0, 0, 0)
     for table in models.TABLES.values():

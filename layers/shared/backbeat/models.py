@@ -311,7 +311,8 @@ class User(Model):
         """Delete a user everywhere, with all they wrote, all their files, and all that is kept about them.
 
         Whoever is left keeps true counts. It may be repeated, and goes on where it was cut off; the user's own
-        row goes last. Indexes lag behind their tables, so the application stops the user from writing first.
+        row goes last. A user who does not exist is no error here: what was left of them is looked for all the same.
+        Indexes lag behind their tables, so the application stops the user from writing first.
         """
         follows = sum(User.unfollow(user_id, row.followed_id, at=at) for row in Follow.query(user_id))
         follows += sum(User.unfollow(row.follower_id, user_id, at=at) for row in Follow.by_followed.query(user_id))
@@ -326,13 +327,18 @@ class User(Model):
         Delivery(f"welcome:{user_id}").delete()
         User(user_id).delete()
         DayCounts.mark(joined)
-        return Erased(follows, likes, comments, posts, tokens, notifications)
+        return Erased(bool(joined), follows, likes, comments, posts, tokens, notifications)
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was deleted with a user, by kind."""
+    """What was deleted with a user, by kind.
 
+    Attributes:
+        user: Whether their own row was there.
+    """
+
+    user: bool
     follows: int
     likes: int
     comments: int
