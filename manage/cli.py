@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -232,14 +232,25 @@ def seed_network(
 def runs(
     context: typer.Context,
     task: Annotated[str | None, typer.Option(help="Only this task's.")] = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option(parser=schedules_cli.moment, metavar="DAY", help="Only runs as if on this day, in UTC."),
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=366, help="So many days up to that one, or to today (2).")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many of each task.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List what ran in the last two days, the newest first."""
+    """List the runs of today and yesterday, or of other days, those that started last first.
+
+    A run belongs to the day of its logical time: one that was made or played as if at another time is found there.
+    """
     if task is not None and task not in TASKS:
         fail(f"There is no task {task!r}. Tasks: {', '.join(TASKS)}.")
     the_stack(context)
-    found = [run for name in ([task] if task else TASKS) for run in _recent(name, limit)]
+    last, span = (day or datetime.now(UTC)).date(), days or (1 if day else 2)
+    found = [run for name in ([task] if task else TASKS) for run in _recent(name, limit, last, span)]
     found.sort(key=lambda run: run.started, reverse=True)
     if as_json:
         print_json([_run_as_json(run) for run in found])
@@ -255,16 +266,22 @@ def runs(
         if result:
             console.print(f"    [dim]{escape(result)}[/]", soft_wrap=True)
     if not found:
-        console.print("Nothing has run in the last two days.")
+        when = f"on {last}" if span == 1 else f"from {last - timedelta(days=span - 1)} to {last}"
+        console.print(f"There are no runs {when}, by their logical times (UTC); --day and --days show other days.")
 
 
 app.command("invoke")(invoke.invoke)
 
 
-def _recent(task: str, limit: int) -> list[RunRecord]:
-    """A task's runs of today and yesterday, newest first."""
-    today = datetime.now(UTC).date()
-    return [run for day in (today, today - timedelta(days=1)) for run in ledger.recent(task, day, limit)][:limit]
+def _recent(task: str, limit: int, last: date | None = None, days: int = 2) -> list[RunRecord]:
+    """A task's runs of some days up to a last one, or to today, the last day's first."""
+    last = last or datetime.now(UTC).date()
+    found: list[RunRecord] = []
+    for ago in range(days):
+        if len(found) >= limit:
+            break
+        found += ledger.recent(task, last - timedelta(days=ago), limit)
+    return found[:limit]
 
 
 def _run_as_json(run: RunRecord) -> dict[str, Any]:

@@ -187,9 +187,17 @@ def find(message: Message) -> RunRecord | None:
     return row
 
 
-def recent(task: str, day: date, limit: int) -> Iterator[RunRecord]:
-    """A task's runs of one (logical, UTC) day, newest first, at most `limit`."""
-    return RunRecord.query(f"{task}#{day}", scan_index_forward=False, limit=limit)
+def recent(task: str, day: date, limit: int) -> list[RunRecord]:
+    """A task's runs of one (logical, UTC) day, those that started last first, at most `limit`.
+
+    The ids of a schedule's runs sort among themselves, and so do those of messages, but not the ones among the others.
+    """
+    run_id, scheduled = RunRecord.run_id, f"{task}@"
+    kinds = (run_id < scheduled, run_id.startswith(scheduled), run_id >= f"{task}A")  # A follows @
+    found = [
+        run for kind in kinds for run in RunRecord.query(f"{task}#{day}", kind, scan_index_forward=False, limit=limit)
+    ]
+    return sorted(found, key=lambda run: run.started, reverse=True)[:limit]
 
 
 def totals(day: date) -> Iterator[DayTotals]:
