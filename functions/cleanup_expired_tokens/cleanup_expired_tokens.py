@@ -72,7 +72,7 @@ class TokensCleaned:
 
 
 @cleanup_expired_tokens.implementation
-def handle(run: Run, idle_days: int = 30) -> TokensCleaned | InParts | PartDone:
+def handle(run: Run, idle_days: int = 30, full: bool = False) -> TokensCleaned | InParts | PartDone:
     """Delete the tokens that have become worthless since the last run."""
     away_since = run.now - timedelta(days=idle_days)
 
@@ -95,13 +95,13 @@ def handle(run: Run, idle_days: int = 30) -> TokensCleaned | InParts | PartDone:
         kinds = {kind: total[kind] for kind in ("access", "refresh", "session", "blacklist", "other")}
         return TokensCleaned(**kinds, away=total["away"], renewed=total["renewed"], needed=total["needed"])
 
-    return in_parts(run, plan=lambda: plan(run, away_since), work=work, finish=finish)
+    return in_parts(run, plan=lambda: plan(run, away_since, full), work=work, finish=finish)
 
 
-def plan(run: Run, away_since: datetime) -> list[Json]:
-    """The partitions of what has become due since the watermarks; before the first run, since the oldest of each."""
+def plan(run: Run, away_since: datetime, full: bool) -> list[Json]:
+    """The partitions of what has become due since the watermarks; of a first or a full run, since the oldest of each."""
     parts: list[Json] = []
-    expired, away = watermark(run.task.name), watermark(run.task.name, "away_since")
+    expired, away = (None, None) if full else (watermark(run.task.name), watermark(run.task.name, "away_since"))
     for name, since, until in (("due", expired, run.now), ("seen", away, away_since), ("login", away, away_since)):
         first = since.date() if since else first_day(*INDEXES[name])
         if first:

@@ -98,13 +98,13 @@ class Taken:
 
 @cleanup_old_posts.implementation
 def handle(
-    run: Run, mode: Literal["clean", "report"] = "clean", survey: str | None = None
+    run: Run, mode: Literal["clean", "report"] = "clean", survey: str | None = None, full: bool = False
 ) -> Surveyed | Taken | InParts | PartDone:
     """Survey what is due, or take what a survey found."""
     if survey is None:
         return in_parts(
             run,
-            plan=lambda: plan_survey(run),
+            plan=lambda: plan_survey(run, full),
             work=partial(look, run, mode),
             finish=lambda tallies: decide(run, mode, add_up(tallies)),
         )
@@ -119,17 +119,16 @@ def handle(
 # The survey
 
 
-def plan_survey(run: Run) -> list[Json]:
-    """What has come of age since the last run, what was hidden a while ago, and what was touched since."""
+def plan_survey(run: Run, full: bool) -> list[Json]:
+    """What has come of age since the last run (of a first or a full one, ever), was hidden a while ago, was touched."""
     since = watermark(run.task.name)
     of_age, out_of_grace = run.now - OLD, run.now - GRACE
-    if since:
+    touched = partitions((since - timedelta(hours=1)).date(), run.now.date()) if since else []
+    if since and not full:
         oldest, first_hidden = (since - OLD).date(), (since - GRACE).date()
-        touched = partitions((since - timedelta(hours=1)).date(), run.now.date())
     else:
         oldest = first_day(Post.by_day, "day") or of_age.date()
         first_hidden = first_day(Post.by_hiding, "hidden_day") or out_of_grace.date()
-        touched = []
     made, hidden = partitions(oldest, of_age.date()), partitions(first_hidden, out_of_grace.date())
     covered = {
         "made": [str(oldest), str(of_age.date())],

@@ -2,6 +2,7 @@
 
 A score changes while its post is under ten days old, as it fades then, and whenever a count of it changes. So a run
 reads the posts of the last ten days and those that were touched since the last run, and writes where the score differs.
+With `full=true` it reads all posts, as is needed once after older ones were imported, or the formula was changed.
 """
 
 from collections import Counter
@@ -21,6 +22,7 @@ from backbeat.sweeps import (
     add_up,
     advance,
     as_read,
+    first_day,
     in_parts,
     not_newer,
     partitions,
@@ -54,8 +56,8 @@ class PostsScored:
 
 
 @update_post_engagement_scores.implementation
-def handle(run: Run) -> PostsScored | InParts | PartDone:
-    """Score the posts that are young or were touched."""
+def handle(run: Run, full: bool = False) -> PostsScored | InParts | PartDone:
+    """Score the posts that are young or were touched, or all."""
 
     def work(spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
         index: Any = getattr(Post, spec["index"])
@@ -70,11 +72,13 @@ def handle(run: Run) -> PostsScored | InParts | PartDone:
         total = add_up(tallies)
         return PostsScored(total["posts"], total["changed"], total["busy"])
 
-    return in_parts(run, plan=lambda: plan(run), work=work, finish=finish)
+    return in_parts(run, plan=lambda: plan(run, full), work=work, finish=finish)
 
 
-def plan(run: Run) -> list[Json]:
-    """The partitions of the posts that are young, and of those that were touched since the watermark."""
+def plan(run: Run, full: bool) -> list[Json]:
+    """The partitions of the posts that are young, and of those that were touched since the watermark; or of all."""
+    if full:
+        return spread("by_day", partitions(first_day(Post.by_day, "day") or run.now.date(), run.now.date()))
     young = partitions((run.now - YOUNG).date(), run.now.date())
     # Before the first run, posts that are older and untouched have no score, and no count that could give them one.
     since = watermark(run.task.name) or run.now - YOUNG

@@ -8,7 +8,7 @@ import pytest
 from support import ROOT, STACK, Calls, Context, Queue, run_whole
 
 from backbeat import ledger, sweeps
-from backbeat.models import Token, User
+from backbeat.models import Token, User, day_key
 from cleanup_expired_tokens import handle
 
 TASK = "cleanup_expired_tokens"
@@ -85,6 +85,24 @@ def test_run_again_there_is_nothing_to_delete(ann: None, queue: Queue, calls: Ca
 def test_the_first_run_begins_with_the_oldest(queue: Queue) -> None:
     add("ancient", "access", NIGHT - 100 * DAY)
     assert run_at(queue, NIGHT) == deleted(access=1)
+
+
+def test_a_full_run_finds_tokens_that_were_imported(ann: None, queue: Queue) -> None:
+    run_at(queue, NIGHT)
+    add("imported", "access", NIGHT - 100 * DAY)
+    add("unseen", "session", last_seen_at=NIGHT - 50 * DAY)
+    User.new(
+        "bob",
+        name="Bob",
+        email="bob@example.com",
+        created_at=NIGHT - 90 * DAY,
+        last_login_at=NIGHT - 80 * DAY,
+        login_day=day_key(NIGHT - 80 * DAY, "bob"),
+    ).save()
+    add("bobs", "refresh", NIGHT + DAY, user="bob")
+    assert run_at(queue, NIGHT + timedelta(minutes=1)) == NOTHING
+    assert run_at(queue, NIGHT + timedelta(minutes=2), full=True) == deleted(access=1, session=1, refresh=1, away=1)
+    assert left("bob") == set()
 
 
 def test_a_session_counts_as_unseen_after_the_days_asked_for(ann: None, queue: Queue) -> None:

@@ -104,6 +104,18 @@ def test_first_they_are_hidden_and_a_month_later_deleted(posts: None, queue: Que
     assert there() == WANTED - {"young"}
 
 
+def test_a_full_run_finds_posts_that_were_imported(posts: None, queue: Queue) -> None:
+    run_at(queue, SUNDAY)
+    add("imported", 2 * YEAR)
+    Post.like("old", "ann", at=SUNDAY + DAY)
+    assert run_at(queue, SUNDAY + WEEK)["hidden"] == 1, "the young one alone"
+    assert (hidden(), Post.get("imported").hidden_at) == ({"ancient", "young"}, None)
+    Post.like("ancient", "ann", at=SUNDAY + WEEK + DAY)
+    full = run_at(queue, SUNDAY + 2 * WEEK, full=True)
+    assert (full["hidden"], full["shown"]) == (1, 1), "what was touched since the last run is not passed over"
+    assert hidden() == {"young", "imported"}
+
+
 @pytest.fixture
 def due(queue: Queue) -> dict[str, list[dict[str, Any]]]:
     """Two posts hidden 31 days ago, with comments, likes and files; the rows of all as they were before that."""

@@ -54,8 +54,8 @@ def queue(aws: None, few_parts: None) -> Queue:
     return Queue(f"{STACK}-analytics-{TASK}")
 
 
-def run_at(queue: Queue, when: datetime, context: Context | None = None) -> Any:
-    queue.send({"task": TASK, "kwargs": {}, "scheduled_time": when.isoformat()})
+def run_at(queue: Queue, when: datetime, context: Context | None = None, **kwargs: Any) -> Any:
+    queue.send({"task": TASK, "kwargs": kwargs, "scheduled_time": when.isoformat()})
     queue.drain(handle, context)
     (run,) = [
         run for run in ledger.recent(TASK, when.date(), 10) if run.run_id != "beside" and run.logical_time == when
@@ -112,6 +112,19 @@ def test_the_formula_is_followed_when_its_version_changes(
     monkeypatch.setattr("update_post_engagement_scores.VERSION", VERSION + 1)
     assert run_at(queue, NIGHT + timedelta(hours=1))["changed"] == 3
     assert Post.get("new").score_version == VERSION + 1
+
+
+def test_a_full_run_scores_posts_that_were_imported(posts: None, queue: Queue) -> None:
+    run_at(queue, NIGHT)
+    add("imported", 100 * DAY, views_count=20)
+    run_at(queue, NIGHT + timedelta(hours=1))
+    assert scores()["imported"] is None
+    assert run_at(queue, NIGHT + timedelta(hours=2), full=True) == {"posts": 5, "changed": 2, "busy": 0}
+    assert scores() == {"new": 6, "week": 3, "quiet": 0, "old": 0.7, "imported": 2}
+
+
+def test_a_full_run_of_an_empty_network_comes_to_nothing(queue: Queue) -> None:
+    assert run_at(queue, NIGHT, full=True) == {"posts": 0, "changed": 0, "busy": 0}
 
 
 def test_a_like_between_reading_and_writing_counts(posts: None, queue: Queue, calls: Calls) -> None:

@@ -403,7 +403,8 @@ def update_trending_hashtags(top: Annotated[int, Field(ge=1, le=100)] = 10, full
 
     Args:
         top: How many are marked as trending.
-        full: Whether every hour of the week is counted from its posts again, not only what may have changed.
+        full: Whether every hour of the week, and of the four weeks before, is counted from its posts again, not only
+            what may have changed.
     """
 
 
@@ -426,24 +427,32 @@ def update_user_statistics(full: bool = False) -> None:
 
 
 @task("analytics")
-def update_post_engagement_scores() -> None:
-    """Score the posts that are young or were touched."""
-
-
-@task("maintenance")
-def cleanup_expired_tokens(idle_days: Annotated[int, Field(ge=1)] = 30) -> None:
-    """Delete the tokens that are worthless: expired, of a session unseen, or of a user who stays away.
+def update_post_engagement_scores(full: bool = False) -> None:
+    """Score the posts that are young or were touched.
 
     Args:
-        idle_days: After how many days a session is unseen, and a user away, for good.
+        full: Score every post, however old.
     """
 
 
 @task("maintenance")
-def cleanup_old_posts(mode: Literal["clean", "report"] = "clean", survey: str | None = None) -> None:
+def cleanup_expired_tokens(idle_days: Annotated[int, Field(ge=1)] = 30, full: bool = False) -> None:
+    """Delete the tokens that are worthless: expired, of a session unseen, or of a user who stays away.
+
+    Args:
+        idle_days: After how many days a session is unseen, and a user away, for good.
+        full: Begin with the oldest, as the first run does, not with what became due since the last one.
+    """
+
+
+@task("maintenance")
+def cleanup_old_posts(
+    mode: Literal["clean", "report"] = "clean", survey: str | None = None, full: bool = False
+) -> None:
     """Hide old posts that nobody cared for, and 30 days later archive and delete them.
 
     Args:
         mode: `report` only says what a run would take.
         survey: Take what the run of this id has found, and nothing else, however much of the table it is.
+        full: Begin with the oldest post, as the first run does, not with what came of age since the last one.
     """
