@@ -1,19 +1,22 @@
 """process_media_upload: an uploaded picture or video becomes the renditions that the application serves.
 
 An upload at `posts/<post_id>/<filename>` is read in the version the event names, made into renditions (`renditions.py`,
-`video.py`; in a process of its own, `sandbox.py`) and written to the media bucket under its content's hash, so that the
-same upload twice changes nothing. The post says what became of it: `media`, `media_status` and `media_reason`. An
-upload that is deleted or replaced takes its renditions with it.
+`video.py`; in a process of its own, `sandbox.py`) and written to the media bucket. The post says what became of it:
+`media`, `media_status` and `media_reason`. An upload that is deleted or replaced takes its renditions with it.
 
 Events repeat, and come out of order. `post.media_uploads` keeps, for each key, the order of the newest event that was
 handled; an older one changes nothing. All of this is one conditional write on `post.media_revision`.
+
+Each event writes to a folder of its own, so what one run deletes can be nothing that another has just made. Of the
+same picture under several keys, the folder that came first is shown by all. Only its own event can make a post show a
+folder, and none does so twice: one that is not shown any more never will be again, and can be deleted at any time.
 """
 
 import hashlib
 import itertools
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -101,7 +104,9 @@ def handle(
     if seen and sequencer and seen["order"] >= upload.order:
         entry = _media(post).get(seen["hash"] or "")
         if seen["order"] > upload.order or (entry and entry["recipe"] == RECIPE):
-            _delete(post_id, seen["doomed"])  # a run that was cut off may have left them
+            _delete(seen["doomed"])  # a run that was cut off may have left them
+            if seen["order"] > upload.order:
+                _discard(upload)
             return Skipped("this upload, or a newer one under its key, has been processed")
 
     with tempfile.TemporaryDirectory() as folder, Sandbox() as sandbox:
@@ -119,12 +124,12 @@ def handle(
         except Unusable as error:
             _settle(upload, run, Change("failed", reason=str(error)))
             raise Rejected(error.code, str(error)) from error
-        entry = _entry(media, f"posts/{post_id}/{content_hash}-{RECIPE}", key)
+        entry = _entry(media, f"{upload.own}{content_hash}-{RECIPE}/", key)
         for rendition in entry["renditions"]:
             _put(rendition, Path(folder))
 
     if not _settle(upload, run, Change("ready", version_id=version_id, content_hash=content_hash, entry=entry)):
-        _delete(post_id, [content_hash])
+        _discard(upload)
         return Skipped("the upload was replaced or deleted, or its post was, while it was processed")
     sizes = [rendition.bytes for rendition in media.renditions]
     return MediaProcessed(post_id, content_hash, len(sizes), sum(sizes))
@@ -148,6 +153,12 @@ class Upload:
     version_id: str | None
     post_id: str
     order: str
+
+    @property
+    def own(self) -> str:
+        """What the folders that this event writes to begin with, and no other's."""
+        event = "\n".join((self.key, self.order, self.version_id or ""))
+        return f"posts/{self.post_id}/{hashlib.sha256(event.encode()).hexdigest()[:12]}-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,16 +245,25 @@ def _put(rendition: dict[str, Any], folder: Path) -> None:
         )
 
 
-def _delete(post_id: str, content_hashes: Iterable[str]) -> int:
-    """Delete a post's renditions of these contents; return how many there were."""
-    deleted = 0
-    for content_hash in content_hashes:
-        bucket, prefix = os.environ["MEDIA_BUCKET"], f"posts/{post_id}/{content_hash}-"
-        found = s3().list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+def _delete(folders: Iterable[str], *, but: Collection[str] = ()) -> int:
+    """Delete the renditions in these folders, or all whose names begin so; return how many there were."""
+    deleted, bucket = 0, os.environ["MEDIA_BUCKET"]
+    for folder in folders:
+        found = s3().list_objects_v2(Bucket=bucket, Prefix=folder).get("Contents", [])
         for item in found:
-            s3().delete_object(Bucket=bucket, Key=item["Key"])
-        deleted += len(found)
+            if _folder(item["Key"]) not in but:
+                s3().delete_object(Bucket=bucket, Key=item["Key"])
+                deleted += 1
     return deleted
+
+
+def _discard(upload: Upload) -> None:
+    """Delete what an overtaken event made, but for what the post shows: an earlier delivery of it may have settled."""
+    try:
+        shown = _folders(_media(Post.get(upload.post_id, consistent_read=True)))
+    except Post.DoesNotExist:
+        shown = set()
+    _delete([upload.own], but=shown)
 
 
 def _remove(upload: Upload, run: Run, *, any_version: bool) -> MediaRemoved | Skipped:
@@ -277,6 +297,7 @@ def _settle(upload: Upload, run: Run, change: Change) -> _Settled | None:
         except Post.DoesNotExist:
             return None
         uploads, media = _uploads(post), _media(post)
+        before = _folders(media)
         seen = uploads.get(upload.key, {"order": "", "version_id": None, "hash": None, "doomed": []})
         if upload.order.strip("0") and upload.order < seen["order"]:
             return None
@@ -287,13 +308,16 @@ def _settle(upload: Upload, run: Run, change: Change) -> _Settled | None:
         if change.status == "failed":  # what was there before stays
             now |= {"version_id": seen["version_id"], "hash": seen["hash"]}
         if change.entry:
-            media[change.content_hash or ""] = change.entry
+            before |= _folders({"": change.entry})
+            there = media.get(change.content_hash or "")
+            if not there or there["recipe"] != RECIPE:
+                media[change.content_hash or ""] = change.entry
         uploads[upload.key] = now
-        shown = {each["hash"] for each in uploads.values()}
+        if seen["hash"] not in {each["hash"] for each in uploads.values()}:
+            media.pop(seen["hash"], None)
+        _delete(seen["doomed"])  # a run that was cut off may have left them
         # Kept in the row, so that a run that is cut off below is made up for when it is repeated.
-        now["doomed"] = doomed = [each for each in {seen["hash"], *seen["doomed"]} if each and each not in shown]
-        for content_hash in doomed:
-            media.pop(content_hash, None)
+        now["doomed"] = doomed = sorted(before - _folders(media))
 
         actions: list[Action] = [
             Post.media.set(media),
@@ -309,7 +333,7 @@ def _settle(upload: Upload, run: Run, change: Change) -> _Settled | None:
         except UpdateError as error:
             is_unmet(error)  # another upload was faster: read the post again
         else:
-            return _Settled(_delete(upload.post_id, doomed))
+            return _Settled(_delete(doomed))
     raise NotYet("other uploads of the post keep changing its media")
 
 
@@ -337,7 +361,17 @@ def _uploads(post: Post) -> dict[str, Any]:
     return uploads
 
 
-def _entry(media: Media, prefix: str, key: str) -> dict[str, Any]:
+def _folder(key: str) -> str:
+    """The folder of a rendition."""
+    return key.rpartition("/")[0] + "/"
+
+
+def _folders(media: dict[str, Any]) -> set[str]:
+    """The folders of all renditions that a post shows."""
+    return {_folder(rendition["key"]) for entry in media.values() for rendition in entry["renditions"]}
+
+
+def _entry(media: Media, folder: str, key: str) -> dict[str, Any]:
     """What a post keeps of one upload: enough to write an `<img srcset>` without another look-up."""
     return {
         "upload": key,
@@ -349,7 +383,7 @@ def _entry(media: Media, prefix: str, key: str) -> dict[str, Any]:
         "seconds": media.seconds,
         "renditions": [
             {
-                "key": f"{prefix}/{rendition.name}",
+                "key": folder + rendition.name,
                 "role": rendition.role,
                 "content_type": rendition.content_type,
                 "width": rendition.width,

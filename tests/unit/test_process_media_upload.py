@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -100,9 +101,10 @@ def test_an_upload_comes_out_as_renditions_on_its_post(queue: Queue) -> None:
     assert (entry["format"], entry["width"], entry["height"]) == ("JPEG", 400, 300)
     assert entry["upload"] == "posts/post-1/sample.jpg"
     files = served()
+    folder = entry["renditions"][0]["key"].removesuffix("400.webp")
+    assert re.fullmatch(rf"posts/post-1/[0-9a-f]{{12}}-{content_hash}-1/", folder)
     assert [r["key"] for r in entry["renditions"]] == [
-        f"posts/post-1/{content_hash}-1/{name}"
-        for name in ("400.webp", "400.jpg", "320.webp", "320.jpg", "square.webp", "square.jpg")
+        f"{folder}{name}" for name in ("400.webp", "400.jpg", "320.webp", "320.jpg", "square.webp", "square.jpg")
     ]
     assert set(files) == {r["key"] for r in entry["renditions"]}
     for rendition in entry["renditions"]:
@@ -332,7 +334,7 @@ def test_a_replaced_upload_takes_its_renditions_with_it(queue: Queue) -> None:
         queue.send(notification("posts/post-1/a.jpg", version, sequencer=f"0{number}"))
         queue.deliver(function)
     assert list(post().media.as_dict()) == [hash_of(photo("blue"))]
-    assert {key.split("/")[2] for key in served()} == {f"{hash_of(photo('blue'))}-1"}
+    assert set(served()) == shown()
 
 
 @pytest.mark.parametrize("newer", ["0055AED6DCD90281F0", "0055AED6DCD90281E500"])
@@ -382,6 +384,104 @@ def test_an_upload_deleted_while_it_is_processed_leaves_nothing(queue: Queue, mo
     queue.send(notification("posts/post-1/a.jpg"))
     assert queue.deliver(function) == []
     assert (served(), post().media.as_dict()) == ({}, {})
+
+
+def shown() -> set[str]:
+    """The keys of all renditions that the post shows."""
+    return {r["key"] for entry in post().media.as_dict().values() for r in entry["renditions"]}
+
+
+def upload(queue: Queue, key: str, sequencer: str) -> None:
+    """Put the photo under a key, and handle the event."""
+    put(key, photo())
+    queue.send(notification(key, sequencer=sequencer))
+    queue.deliver(function)
+
+
+def delete(queue: Queue, key: str, sequencer: str) -> None:
+    queue.send(notification(key, sequencer=sequencer, name=DELETED))
+    queue.deliver(function)
+
+
+A, B = "posts/post-1/a.jpg", "posts/post-1/b.jpg"
+
+
+def test_a_picture_uploaded_again_while_its_first_upload_is_deleted_keeps_its_renditions(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(queue, A, "01")
+    delete_files = function._delete
+
+    def late(*args: Any) -> int:
+        monkeypatch.setattr(function, "_delete", delete_files)
+        with permissions.by_another():
+            upload(queue, B, "01")
+        return delete_files(*args)
+
+    monkeypatch.setattr(function, "_delete", late)
+    delete(queue, A, "02")
+    assert set(served()) == shown()
+    assert len(shown()) == 6
+
+
+def test_an_upload_that_was_overtaken_takes_nothing_that_another_key_shows(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def happens() -> None:
+        upload(queue, B, "01")
+        delete(queue, A, "02")
+
+    while_converting(monkeypatch, happens)
+    upload(queue, A, "01")
+    assert set(served()) == shown()
+    assert len(shown()) == 6
+
+
+def test_an_upload_that_was_overtaken_takes_nothing_that_an_earlier_delivery_of_it_made(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def happens() -> None:
+        upload(queue, A, "01")
+        upload(queue, B, "01")
+        delete(queue, A, "02")
+
+    while_converting(monkeypatch, happens)
+    upload(queue, A, "01")
+    assert set(served()) == shown()
+    assert len(shown()) == 6
+
+
+def test_an_old_deletion_repeated_takes_nothing_that_came_after_it(queue: Queue) -> None:
+    upload(queue, A, "01")
+    delete(queue, A, "02")
+    upload(queue, B, "01")
+    upload(queue, A, "01")
+    delete(queue, A, "02")
+    assert set(served()) == shown()
+    assert len(shown()) == 6
+
+
+def test_the_same_picture_under_two_keys_at_once_is_kept_once(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    while_converting(monkeypatch, lambda: upload(queue, B, "01"))
+    upload(queue, A, "01")
+    assert set(served()) == shown()
+    assert len(shown()) == 6
+    for key in (A, B):
+        delete(queue, key, "02")
+    assert (served(), shown()) == ({}, set())
+
+
+def test_what_a_run_that_was_cut_off_left_goes_when_it_is_repeated(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as cut:
+        cut.setattr(function, "_settle", lambda *_: 1 / 0)
+        upload(queue, A, "01")
+    assert len(served()) == 6
+    queue.sqs.purge_queue(QueueUrl=queue.url)
+    delete(queue, A, "02")
+    upload(queue, A, "01")
+    assert (served(), shown()) == ({}, set())
 
 
 def test_two_uploads_at_once_both_stand(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
