@@ -87,7 +87,7 @@ def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
             tallies[hour] = tally
             changed += 1
     week = count(tallies.values())
-    ranked = rank(week, [_week_before(until, number, run.now) for number in range(1, WEEKS_BEFORE + 1)])
+    ranked = rank(week, [_week_before(until, number, run.now, full) for number in range(1, WEEKS_BEFORE + 1)])
     trending = ranked[:top]
     written = _save_rows(week, trending, board, run.now)
     _save_week(until, week, run.now)
@@ -312,10 +312,10 @@ def _split_tally(tally: Tally) -> list[Any]:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _week_before(until: datetime, number: int, now: datetime) -> Week:
+def _week_before(until: datetime, number: int, now: datetime, full: bool) -> Week:
     """The week that ended so many weeks before the last midnight, as it was counted then, or else from its posts."""
     end = until.replace(hour=0) - WEEK * number
-    stored = _load_week(end)
+    stored = None if full else _load_week(end)
     if stored is None:
         hours = [end - HOUR * ago for ago in range(WEEK // HOUR, 0, -1)]
         stored = count(tally for _, tally in _count_posts(hours))

@@ -250,6 +250,40 @@ def test_a_full_run_counts_all_hours_again(queue: Queue) -> None:
 
 
 @pytest.mark.usefixtures("posts")
+def test_a_full_run_counts_the_weeks_before_again_too(queue: Queue) -> None:
+    """As is needed where history was imported after a first run, which had stored those weeks without it."""
+    make_run(queue)
+    for number in range(40):
+        post(f"imported{number}", f"imported{number}", "#snow", NOW - DAY * 10)
+    assert TrendingHashtags.get("#").tags[0]["tag"] == "snow"
+    make_run(queue, NOW + HOUR)
+    assert TrendingHashtags.get("#").tags[0]["usual"] == 0
+    make_run(queue, NOW + 2 * HOUR, full=True)
+    snow = next(entry for entry in TrendingHashtags.get("#").tags if entry["tag"] == "snow")
+    assert snow["usual"] > 0 and snow["score"] == 0
+
+
+@pytest.mark.usefixtures("posts")
+def test_hours_played_after_a_newer_run_are_counted_by_it_and_none_is_lost(queue: Queue) -> None:
+    """After an outage the next run comes first, and what was missed is made up for later."""
+    make_run(queue)
+    for hour in range(1, 30, 4):
+        post(f"missed{hour}", f"user{hour}", "#outage", NOW + HOUR * hour + timedelta(minutes=30))
+    newest = make_run(queue, NOW + 30 * HOUR)
+    assert newest.result["hours_changed"] == 8 + 1, "one had a post already"
+    expected = independent_count(NOW + 30 * HOUR)
+    assert expected["outage"] == (8, 8)
+    for hour in (1, 20, 29):  # 20: the midnight whose week the weeks after are compared with
+        assert make_run(queue, NOW + HOUR * hour).outcome == "skipped"
+    assert rows() == expected
+    hours = {(row.period, row.chunk[:3]) for row in HashtagTally.scan() if not row.period.startswith("week")}
+    missed = [NOW + HOUR * hour for hour in range(1, 30, 4)]
+    assert {(f"{at:%Y-%m-%d}", f"T{at:%H}") for at in missed} <= hours
+    later = NOW + 8 * DAY
+    assert trending._week_before(later, 1, later, full=False).tags["outage"].authors == 5, "those before midnight"
+
+
+@pytest.mark.usefixtures("posts")
 def test_a_run_made_twice_changes_nothing(queue: Queue) -> None:
     make_run(queue)
     before = everything()
