@@ -277,10 +277,10 @@ def _recent(task: str, limit: int, last: date | None = None, days: int = 2) -> l
     """A task's runs of some days up to a last one, or to today, the last day's first."""
     last = last or datetime.now(UTC).date()
     found: list[RunRecord] = []
-    for ago in range(days):
+    for back in range(days):
         if len(found) >= limit:
             break
-        found += ledger.recent(task, last - timedelta(days=ago), limit)
+        found += ledger.recent(task, last - timedelta(days=back), limit)
     return found[:limit]
 
 

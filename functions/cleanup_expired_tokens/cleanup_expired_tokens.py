@@ -99,7 +99,7 @@ def handle(run: Run, idle_days: int = 30, full: bool = False) -> TokensCleaned |
 
 
 def plan(run: Run, away_since: datetime, full: bool) -> list[Json]:
-    """The partitions of what has become due since the watermarks; of a first or a full run, since the oldest of each."""
+    """The partitions of what has become due since the watermarks; in a first or full run, since the oldest of each."""
     parts: list[Json] = []
     expired, away = (None, None) if full else (watermark(run.task.name), watermark(run.task.name, "away_since"))
     for name, since, until in (("due", expired, run.now), ("seen", away, away_since), ("login", away, away_since)):
