@@ -17,6 +17,7 @@ _BRANDS = {
     "AVIF": {b"avif", b"avis"},
     "HEIF": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
     "QuickTime video": {b"qt  "},
+    "Canon raw picture": {b"crx "},
 }
 """ISO base media files (ISO/IEC 14496-12) by brand; one of any other brand is taken for MP4 video."""
 
@@ -25,13 +26,14 @@ _STARTS: tuple[tuple[str, bytes], ...] = (
     ("PNG", rb"\x89PNG\r\n\x1a\n"),
     ("GIF", rb"GIF8[79]a"),
     ("WEBP", rb"RIFF....WEBP"),
+    ("Canon raw picture", rb"II\*\0.{4}CR"),
     ("TIFF", rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
     ("BMP", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
     ("AVI video", rb"RIFF....AVI "),
     ("WAV audio", rb"RIFF....WAVE"),
     ("WebM or Matroska video", rb"\x1a\x45\xdf\xa3"),
     ("Windows Media video", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
-    ("QuickTime video", rb"....(?:moov|mdat|wide|free|skip|pnot)"),
+    ("QuickTime video", rb"[\0-\x1f]...(?:moov|mdat|wide|free|skip|pnot)"),
     ("Flash video", rb"FLV\x01"),
     ("MPEG video", rb"\0\0\x01[\xba\xb3]|\x47.{187}\x47"),
     ("Ogg audio or video", rb"OggS"),

@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,11 +18,16 @@ import blurhash
 from PIL import (
     AvifImagePlugin,  # noqa: F401 - the plugins that Pillow would otherwise look for among all it has
     Image,
+    ImageChops,
     ImageCms,
-    ImageOps,
-    TiffImagePlugin,  # noqa: F401
+    ImageFile,
+    TiffImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
+
+import colours
+import png
 
 RECIPE = "1"
 """The recipe's version, part of every rendition's key: change it when renditions change."""
@@ -171,13 +177,15 @@ def make_renditions(upload: Path, kind: str, folder: Path, limits: Limits) -> Me
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata, mostly, which nobody gets to see
             with upload.open("rb") as file:
-                return _make(file, kind, folder, limits)
+                return _make_as_browsers_do(file, kind, folder, limits)
     except Unusable:
         raise
     except MemoryError as error:
         raise Unusable("too_much_memory", f"the {kind} takes more memory than there is to decode") from error
+    except UnidentifiedImageError as error:
+        raise Unusable("broken", f"the file begins like a {kind}, but holds no picture that can be read") from error
     except Exception as error:  # whatever a decoder raises, it says of the file
-        raise Unusable("broken", f"the file is a broken {kind}: {type(error).__name__}: {error}") from error
+        raise Unusable("broken", f"the file is a broken {kind}: {error or type(error).__name__}") from error
 
 
 def write_views(image: Image.Image, folder: Path) -> tuple[str, list[Rendition]]:
@@ -186,16 +194,49 @@ def write_views(image: Image.Image, folder: Path) -> tuple[str, list[Rendition]]
     return _write(large, _square_of_long(large, image), folder)
 
 
-def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits) -> Media:
+_ATTEMPTS = {"PNG": ("as it is", "mended", "cut"), "GIF": ("as it is", "cut")}
+"""In what ways a damaged picture may be read, of those that browsers show all the same."""
+
+
+def _make_as_browsers_do(file: BinaryIO, kind: str, folder: Path, limits: Limits) -> Media:
+    """Make a picture's renditions; of a damaged PNG or GIF, by what browsers would make of it."""
+    damage: Exception | None = None
+    for attempt in _ATTEMPTS.get(kind, ("as it is",)):
+        try:
+            if attempt != "as it is" and kind == "PNG":
+                file.seek(0)
+                file = io.BytesIO(png.mended(file.read()))
+            ImageFile.LOAD_TRUNCATED_IMAGES = attempt == "cut"
+            return _make(file, kind, folder, limits, is_cut=attempt == "cut")
+        except (Unusable, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a decoder raises
+            damage = damage or error
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+    assert damage is not None
+    raise damage
+
+
+def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits, *, is_cut: bool = False) -> Media:
+    file.seek(0)
     if kind == "HEIF":
         import pillow_heif  # only here, as it takes a while
 
         pillow_heif.register_heif_opener(thumbnails=False)
     image = Image.open(file, formats=[kind])
-    frames = getattr(image, "n_frames", 1) if kind in ("GIF", "PNG", "WEBP", "AVIF") else 1
+    frames = _frames_of(image, limits) if kind in ("GIF", "PNG", "WEBP", "AVIF") else 1
     width, height = image.size
     limits.check_pixels(width, height, frames)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_raw(image):
+        raise Unusable(
+            "foreign", "the file is a camera's raw picture, such as DNG or NEF, which is to be developed first"
+        )
     decoded = _decoded_jpeg(image, file) if kind == "JPEG" else _decoded(image)
+    if is_cut and _plain_rows(decoded) > 0.1 * decoded.height:
+        raise OSError("too much of it is missing")
+    if profile := _profile_by_numbers(image, file, kind):
+        decoded.info["icc_profile"] = profile
     orientation = _orientation(image)
     if orientation >= 5:
         width, height = height, width
@@ -206,8 +247,56 @@ def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits) -> Media:
     square = square and _upright_srgb(square, orientation)
     placeholder, renditions = _write(large, square, folder)
     if frames > 1:
-        renditions.append(_write_animation(image, frames, orientation, folder, limits))
+        renditions += _write_animation(image, frames, orientation, profile, folder, limits)
     return Media(kind, width, height, placeholder, tuple(renditions))
+
+
+def _frames_of(image: Image.Image, limits: Limits) -> int:
+    """How many frames a picture has; of one that breaks off, how many begin, counted up to one more than may be."""
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception:  # noqa: BLE001 - whatever a decoder raises
+        frames = 1
+        with suppress(Exception):
+            while frames <= limits.frames:
+                image.seek(frames)
+                frames += 1
+        image.seek(0)
+        return frames
+
+
+DNG_VERSION, SUBFILE = 0xC612, 0xFE
+"""Tags of a TIFF (Adobe DNG 1.7; TIFF 6.0, "NewSubfileType")."""
+
+
+def _is_raw(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether a TIFF is a camera's raw picture: its first picture is then a small version of another (bit 0 is set)."""
+    subfile = image.tag_v2.get(SUBFILE, 0)
+    return DNG_VERSION in image.tag_v2 or (isinstance(subfile, int) and bool(subfile & 1))
+
+
+def _profile_by_numbers(image: Image.Image, file: BinaryIO, kind: str) -> bytes | None:
+    """The profile of colours that a file names by numbers; None where it has one of its own that goes before them."""
+    numbers = None
+    if kind == "PNG":
+        file.seek(0)
+        numbers = png.colours_of(file.read(1 << 20))
+    elif kind in ("AVIF", "HEIF") and not image.info.get("icc_profile"):
+        numbers = colours.colours_of(Path(file.name))
+    return colours.profile_of(*numbers) if numbers else None
+
+
+def _plain_rows(image: Image.Image) -> int:
+    """How many of a picture's rows are of one colour, as those that a decoder could not read are."""
+    rgb = image.convert("RGB")
+    _, has_more = ImageChops.difference(rgb, ImageChops.offset(rgb, 1, 0)).getprojection()
+    return has_more.count(0)
+
+
+def _is_plain_below(image: Image.Image) -> bool:
+    """Whether the last tenth of a picture is of one colour, as what a decoder could not read is."""
+    last_tenth = image.crop((0, int(image.height * 0.9), *image.size))
+    return all(band.getextrema() == (band.getpixel((0, 0)),) * 2 for band in last_tenth.split())
 
 
 def _decoded(image: Image.Image) -> Image.Image:
@@ -245,8 +334,7 @@ def _decoded_jpeg(image: Image.Image, file: BinaryIO) -> Image.Image:
         image = Image.open(io.BytesIO(file.read() + b"\xff\xd9"), formats=["JPEG"])
         image.draft(None, size)
         decoded = _decoded(image)
-        last_tenth = decoded.crop((0, int(decoded.height * 0.9), *decoded.size))
-        if all(band.getextrema() == (band.getpixel((0, 0)),) * 2 for band in last_tenth.split()):
+        if _is_plain_below(decoded):
             raise
         return decoded
 
@@ -397,21 +485,34 @@ def _rendition(path: Path, role: str, content_type: str, size: tuple[int, int]) 
     return Rendition(path.name, role, content_type, *size, path.stat().st_size)
 
 
-def _write_animation(image: Image.Image, frames: int, orientation: int, folder: Path, limits: Limits) -> Rendition:
-    """Write an animation as an animated WebP, with its own timing."""
+def _write_animation(
+    image: Image.Image, frames: int, orientation: int, profile: bytes | None, folder: Path, limits: Limits
+) -> list[Rendition]:
+    """Write an animation as an animated WebP, with its own timing; of one that breaks off, as far as it goes."""
     durations: list[int] = []
+    start = 1 if getattr(image, "default_image", False) else 0
 
     def pictures() -> Iterator[Image.Image]:
         # An APNG may show a still, which is no part of the animation, where animations are not known.
-        for number in range(1 if getattr(image, "default_image", False) else 0, frames):
-            image.seek(number)
-            limits.check_pixels(*image.size)  # a frame may be larger than its file's header says
-            frame = _decoded(image)
+        for number in range(start, frames):
+            try:
+                image.seek(number)
+                limits.check_pixels(*image.size)  # a frame may be larger than its file's header says
+                frame = _decoded(image)
+            except (Unusable, MemoryError):
+                raise
+            except Exception:  # noqa: BLE001 - whatever a decoder raises
+                return
+            if profile:
+                frame.info["icc_profile"] = profile
             # Browsers show what claims 10 ms or less for 100 ms.
             durations.append(round(milliseconds) if (milliseconds := image.info.get("duration") or 0) > 10 else 100)
             yield _upright_srgb(_scaled(frame, _fit(frame.size, ANIMATION)), orientation)
 
-    first, *others = pictures()
+    read = list(pictures())
+    if len(read) < min(2, frames - start):
+        return []  # the still is all there is of it
+    first, *others = read
     others = [other if other.size == first.size else other.resize(first.size) for other in others]
     loop = image.info.get("loop", 0 if image.format == "AVIF" else 1)
     if image.format == "GIF" and "loop" in image.info and loop > 0:
@@ -427,7 +528,7 @@ def _write_animation(image: Image.Image, frames: int, orientation: int, folder: 
         quality=WEBP_QUALITY - 5,
         method=1,
     )
-    return _rendition(path, "animation", "image/webp", first.size)
+    return [_rendition(path, "animation", "image/webp", first.size)]
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -441,7 +542,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 def _placeholder(image: Image.Image) -> str:
     """A picture's BlurHash, of 4 x 3 components, or 3 x 4 where it stands upright."""
-    tiny = ImageOps.contain(_on_white(image), (32, 32), Image.Resampling.BOX)
+    tiny = _on_white(image).resize(_fit(image.size, 32), Image.Resampling.BOX)
     width, height = tiny.size
     pixels = list(tiny.get_flattened_data())
     rows = [pixels[start : start + width] for start in range(0, len(pixels), width)]

@@ -1,0 +1,79 @@
+"""What of a PNG is handed to its decoder: the chunks that make the picture, and none of the others.
+
+Real PNGs carry megabytes of text, chunks with a wrong checksum, a palette longer than its depth allows or a count of
+frames that is not true. Browsers show them; a decoder that reads all of it with care refuses them.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+_PALETTE = b"\x03"
+"""The colour type of a picture with a palette (W3C PNG, 11.2.1)."""
+
+
+def mended(content: bytes) -> bytes:
+    """A PNG with only the chunks that make its picture, and those in order.
+
+    As libpng does, an optional chunk that is damaged is left out, and a palette is cut to what its depth can address.
+    An animation counts the frames that are there. A PNG that breaks off ends where it does.
+
+    Args:
+        content: The file.
+
+    Raises:
+        ValueError: Its header or palette is damaged.
+    """
+    chunks: list[tuple[bytes, bytes]] = []
+    colours = 0
+    for name, data, whole in _chunks(content):
+        if name in (b"IHDR", b"PLTE") and not whole:
+            raise ValueError(f"its {name.decode()} chunk is damaged")
+        if name == b"IHDR" and data[9:10] == _PALETTE:
+            colours = min(256, 1 << data[8])
+        elif name == b"PLTE" and colours:
+            data = data[: 3 * colours]
+            colours = len(data) // 3
+        useful = name in _PICTURE and (whole or name in (b"IDAT", b"fdAT", b"IEND"))
+        if useful and not (name == b"tRNS" and colours and len(data) > colours):
+            chunks.append((name, data))
+    names = [name for name, _ in chunks]
+    said = next((data[:4] for name, data in chunks if name == b"acTL"), b"")
+    frames = min(int.from_bytes(said), names.count(b"fcTL"))
+    if not frames or b"acTL" not in names[: names.index(b"IDAT") if b"IDAT" in names else 0]:
+        chunks = [(name, data) for name, data in chunks if name not in (b"acTL", b"fcTL", b"fdAT")]
+    return SIGNATURE + b"".join(
+        _chunk(name, struct.pack(">I", frames) + data[4:8] if name == b"acTL" else data) for name, data in chunks
+    )
+
+
+def colours_of(start: bytes) -> tuple[int, int] | None:
+    """The primaries and the transfer that a PNG's cICP chunk names (W3C PNG, 11.3.2.6; numbers of ITU-T H.273).
+
+    Args:
+        start: The beginning of the file; the chunk stands before its pixels.
+    """
+    for name, data, whole in _chunks(start):
+        if name == b"cICP" and whole and len(data) == 4:
+            return data[0], data[1]
+        if name == b"IDAT":
+            break
+    return None
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Each chunk's name and data, and whether it has the checksum that it should."""
+    at = len(SIGNATURE)
+    while at + 8 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, at)
+        data, checksum = content[at + 8 : at + 8 + length], content[at + 8 + length : at + 12 + length]
+        yield name, data, checksum == struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
+        if name == b"IEND":
+            return
+        at += 12 + length
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I4s", len(data), name) + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
