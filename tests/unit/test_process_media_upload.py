@@ -102,7 +102,7 @@ def test_an_upload_comes_out_as_renditions_on_its_post(queue: Queue) -> None:
     assert entry["upload"] == "posts/post-1/sample.jpg"
     files = served()
     folder = entry["renditions"][0]["key"].removesuffix("400.webp")
-    assert re.fullmatch(rf"posts/post-1/[0-9a-f]{{12}}-{content_hash}-1/", folder)
+    assert re.fullmatch(rf"posts/post-1/[0-9a-f]{{12}}-{content_hash}-{function.RECIPE}/", folder)
     assert [r["key"] for r in entry["renditions"]] == [
         f"{folder}{name}" for name in ("400.webp", "400.jpg", "320.webp", "320.jpg", "square.webp", "square.jpg")
     ]

@@ -16,6 +16,7 @@ import pytest
 from pictures import BLUE, GREEN, GREY, RED, close, corners, quarters
 from PIL import Image, ImageCms, PngImagePlugin
 
+import renditions
 from kinds import kind_of
 from renditions import Limits, Media, Unusable, make_renditions
 
@@ -267,6 +268,21 @@ def test_a_placeholder_shows_roughly_what_the_picture_shows() -> None:
     media = make(quarters(), "JPEG").media
     pixels = np.asarray(blurhash.decode(media.blurhash, 16, 12), dtype=int)
     assert pixels[1, 1].argmax() == 0 and pixels[1, 14].argmax() == 1 and pixels[10, 1].argmax() == 2
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "CMYK"])
+def test_a_large_picture_is_made_in_bands_without_seams_or_shifts(mode: str) -> None:
+    slope = Image.linear_gradient("L").resize((3301, 2507)).rotate(20, fillcolor=128)
+    bands = [slope, slope.transpose(Image.Transpose.ROTATE_180), slope.point(lambda value: 255 - value), slope]
+    whole = Image.merge(mode, bands[: len(Image.new(mode, (1, 1)).getbands())])
+    found = renditions._first_scaled(whole, was=whole.size)
+    expected = whole.resize((1600, 1215), Image.Resampling.LANCZOS)
+    difference = np.abs(np.asarray(found, int) - np.asarray(expected, int))
+    assert (found.mode, found.size) == (mode, (1600, 1215))
+    assert difference.mean() < 0.5
+    rows = difference.reshape(1215, -1).mean(axis=1)
+    borders = np.arange(32, 1215, 32)
+    assert rows[borders].mean() < 1.2 * rows.mean() + 0.05
 
 
 def test_the_same_file_gives_the_same_bytes() -> None:
