@@ -34,6 +34,7 @@ PQ, HLG = 16, 18
 """The transfer characteristics of HDR (ITU-T H.273, table 3)."""
 INTENT = "perceptual"
 """How colours and light beyond the standard range are brought into it; to work it out takes some 6 s, once a video."""
+UNSPECIFIED = 2
 BT2020, BT709 = 9, 1
 """Wide primaries, and those of every screen (ITU-T H.273, table 2; 1 says the same in tables 3 and 4)."""
 
@@ -214,7 +215,10 @@ class _Pictures:
         graph = Graph()
         steps = [
             ("bwdif", "deint=interlaced"),
-            ("scale", f"{width}:{height}:out_color_matrix=bt709:out_range=tv{standard}"),
+            (
+                "scale",
+                f"{width}:{height}:in_color_matrix={_matrix(frame)}:out_color_matrix=bt709:out_range=tv{standard}",
+            ),
             ("setsar", "1"),
             ("format", "yuv420p"),
             *[("transpose", turn) for turn in turns],
@@ -246,6 +250,13 @@ class _Pictures:
             frame.pts, frame.time_base, frame.pict_type = at, TICKS, 0
             self._earliest, self._end = at + self._ticks_a_frame // 2, at + self._ticks_a_frame
             self._target.mux(self._stream.encode(frame))
+
+
+def _matrix(frame: VideoFrame) -> str:
+    """The matrix of a picture's colours: as it says, or else by its lines, as players do (ITU-R BT.601 and BT.709)."""
+    if frame.colorspace != UNSPECIFIED:
+        return "auto"
+    return "bt709" if min(frame.width, frame.height) >= SHORTEST else "bt601"
 
 
 def _turns(frame: VideoFrame) -> list[str]:
@@ -323,11 +334,24 @@ class _Poster:
         if at < self._next or self._contrast >= GOOD_CONTRAST:
             return
         self._next = at + self._every
-        rgb = frame.reformat(format="rgb24", src_colorspace="ITU709")  # what the filters made it
-        image: Image.Image = rgb.to_image()  # type: ignore[no-untyped-call]
+        image = _image_of(frame)
         contrast = ImageStat.Stat(image.convert("L").resize((64, 64))).stddev[0]
         if contrast > self._contrast:
             self._contrast, self.best = contrast, image
+
+
+def _image_of(frame: VideoFrame) -> Image.Image:
+    """A picture that the filters made, in RGB; through filters too, as `reformat` of PyAV 14 mistakes the matrix."""
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=TICKS),
+        graph.add("scale", "in_color_matrix=bt709:in_range=tv"),
+        graph.add("format", "rgb24"),
+        graph.add("buffersink"),
+    ).configure()
+    graph.vpush(frame)
+    image: Image.Image = graph.vpull().to_image()  # type: ignore[no-untyped-call]
+    return image
 
 
 GOOD_CONTRAST = 24

@@ -80,8 +80,19 @@ class Made:
     files: dict[str, bytes]
 
     def pictures(self) -> list[Image.Image]:
-        frames = made_frames(self.files["video.mp4"], "video")
-        return [frame.reformat(format="rgb24", src_colorspace="ITU709").to_image() for frame in frames]
+        return [rgb(frame) for frame in made_frames(self.files["video.mp4"], "video")]
+
+
+def rgb(frame: av.VideoFrame, kr: float = 0.2126, kb: float = 0.0722) -> Image.Image:
+    """A picture of 4:2:0 in RGB, as BT.709 defines it (or BT.601: 0.299 and 0.114)."""
+    width, height = frame.width, frame.height
+    planes = frame.to_ndarray().astype(float).reshape(-1)
+    y = (planes[: width * height].reshape(height, width) - 16) / 219
+    rest = planes[width * height :].reshape(2, height // 2, width // 2)
+    cb, cr = ((plane.repeat(2, 0).repeat(2, 1) - 128) / 112 for plane in rest)
+    red, blue = y + (1 - kr) * cr, y + (1 - kb) * cb
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    return Image.fromarray((np.dstack([red, green, blue]) * 255).round().clip(0, 255).astype("uint8"))
 
 
 def made_frames(content: bytes, kind: str) -> list[Any]:
@@ -179,6 +190,20 @@ def test_a_video_is_made_no_larger_than_720p(size: tuple[int, int], made_size: t
     made = make(encoded(sound=None, size=size, seconds=0.1))
     assert (made.media.width, made.media.height) == size
     assert made.pictures()[0].size == made_size
+
+
+@pytest.mark.parametrize(("size", "matrix"), [((160, 120), "ITU601"), ((1280, 720), "ITU709")])
+def test_colours_without_a_name_are_those_of_their_size(size: tuple[int, int], matrix: str) -> None:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as target:
+        stream = target.add_stream("libx264", rate=RATE)
+        stream.width, stream.height = size
+        frame = av.VideoFrame.from_image(quarters(*size)).reformat(format="yuv420p", dst_colorspace=matrix)
+        target.mux([*stream.encode(frame), *stream.encode()])
+    assert made_frames(buffer.getvalue(), "video")[0].colorspace == 2
+    made = make(buffer.getvalue())
+    for shown in (made.pictures()[0], Image.open(io.BytesIO(made.files[f"{size[0]}.jpg"]))):
+        assert close(corners(shown), [RED, GREEN, GREY, BLUE])
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the newest PyAV for Python 3.11 cannot, and it is refused")
