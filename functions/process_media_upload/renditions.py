@@ -186,7 +186,7 @@ def make_renditions(upload: Path, kind: str, folder: Path, limits: Limits) -> Me
     except MemoryError as error:
         raise Unusable("too_much_memory", f"the {kind} takes more memory than there is to decode") from error
     except UnidentifiedImageError as error:
-        raise Unusable("broken", f"the file begins like a {kind}, but holds no picture that can be read") from error
+        raise Unusable("broken", f"the file begins like {kind}, but holds no picture that can be read") from error
     except Exception as error:  # whatever a decoder raises, it says of the file
         raise Unusable("broken", f"the file is a broken {kind}: {error or type(error).__name__}") from error
 
@@ -197,12 +197,12 @@ def write_views(image: Image.Image, folder: Path) -> tuple[str, list[Rendition]]
     return _write(large, _square_of_long(large, image), folder)
 
 
-_ATTEMPTS = {"PNG": ("as it is", "mended", "cut"), "GIF": ("as it is", "cut")}
+_ATTEMPTS = {"PNG": ("as it is", "mended", "cut"), "GIF": ("as it is", "cut"), "BMP": ("as it is", "cut")}
 """In what ways a damaged picture may be read, of those that browsers show all the same."""
 
 
 def _make_as_browsers_do(file: BinaryIO, kind: str, folder: Path, limits: Limits) -> Media:
-    """Make a picture's renditions; of a damaged PNG or GIF, by what browsers would make of it."""
+    """Make a picture's renditions; of a damaged PNG, GIF or BMP, by what browsers would make of it."""
     damage: Exception | None = None
     for attempt in _ATTEMPTS.get(kind, ("as it is",)):
         try:
@@ -346,10 +346,12 @@ def _decoded_jpeg(image: Image.Image, file: BinaryIO) -> Image.Image:
 
 def _grey(image: Image.Image) -> Image.Image:
     """A grey picture of more than 8 bits as one of 8: 16 bits by their range, any other by the values it holds."""
+    is_16_bit = image.mode.startswith("I;16")
+    image = image.convert("I") if is_16_bit else image  # of those with the high byte first, Pillow tells no extrema
     lowest, highest = image.getextrema()
     assert isinstance(lowest, int | float)
     assert isinstance(highest, int | float)
-    if image.mode.startswith("I;16") or (image.mode == "I" and lowest >= 0 and 255 < highest <= 65535):
+    if is_16_bit or (image.mode == "I" and lowest >= 0 and 255 < highest <= 65535):
         lowest, highest = 0, 65535
     elif image.mode == "I" and lowest >= 0 and highest <= 255:
         lowest, highest = 0, 255

@@ -42,6 +42,8 @@ def encoded(
         stream = target.add_stream(codec, rate=RATE)
         stream.width, stream.height = size
         stream.pix_fmt = pixels
+        if codec == "libx265":  # of so few pictures, it gives reordered ones times that cannot be
+            stream.options = {"x265-params": "bframes=0"}
         for name, value in colours.items():
             setattr(stream.codec_context, name, value)
         tone = target.add_stream(sound, rate=48_000) if sound else None
