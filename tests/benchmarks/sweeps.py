@@ -21,15 +21,17 @@ import boto3
 from botocore.client import BaseClient
 from rich.console import Console
 from rich.table import Table
-from support import Context, function_environment, resolve, resources
+from support import Context, function_environment, resolve, resources, run_whole
 
 import cleanup_expired_tokens
 import cleanup_old_posts
+import generate_content_analytics
 import update_post_engagement_scores
+import update_trending_hashtags
 import update_user_statistics
 from backbeat import models, sweeps
 from backbeat.messages import Message
-from backbeat.models import Comment, Follow, Post, SweepPart, Token, User, day_key
+from backbeat.models import Activity, Comment, Follow, Post, Report, SweepPart, Token, User, day_key
 from backbeat.runtime import Run
 from manage import localcloud
 
@@ -38,7 +40,8 @@ DAY = timedelta(days=1)
 SCALES = (1, 4, 16)
 USERS, POSTS, TOKENS = 250, 1_000, 500
 CHANGES = 20
-"""Of each kind: wrong counts of touched users, liked posts, expired tokens, posts that come of age, posts to delete."""
+"""Of each kind: wrong counts of touched users, liked posts, expired tokens, posts that come of age, posts to delete,
+users active on each day, and new posts, all with a hashtag."""
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem")
 
 Row = tuple[str, int, int, float, int, float, str]
@@ -96,7 +99,7 @@ def create() -> None:
     for name in resources("AWS::S3::Bucket"):
         s3.create_bucket(Bucket=resolve({"Ref": name}))
     environment = function_environment("CleanupOldPostsFunction")
-    os.environ.update(environment)
+    os.environ.update(function_environment("GenerateContentAnalyticsFunction") | environment)
     for found in s3.list_objects_v2(Bucket=environment["ARCHIVE_BUCKET"]).get("Contents", []):
         s3.delete_object(Bucket=environment["ARCHIVE_BUCKET"], Key=found["Key"])
     models.bind({variable: environment[variable] for variable in models.TABLES})
@@ -139,8 +142,13 @@ def fill(scale: int) -> None:
         )
     put(
         Post,
-        (Post.new(f"new-{n}", author_id="x", text="", created_at=changed, likes_count=n + 1) for n in range(CHANGES)),
+        (
+            Post.new(f"new-{n}", author_id=users[n], text="#new", created_at=changed, likes_count=n + 1)
+            for n in range(CHANGES)
+        ),
     )
+    days = [NOW - DAY * ago for ago in range(40)]
+    put(Activity, (Activity(day_key(day, u), u, expires=day + 40 * DAY) for day in days for u in users[:CHANGES]))
     put(Post, (hidden_post(n) for n in range(CHANGES)))
     put(Comment, (Comment.new(f"gone-{n}", "c", author_id="x", text="", created_at=changed) for n in range(CHANGES)))
     put(Post, (Post.new(f"aged-{n}", author_id="x", text="", created_at=NOW - 365.1 * DAY) for n in range(CHANGES)))
@@ -166,7 +174,7 @@ def counts(number: int) -> dict[str, Any]:
 def old_post(number: int, users: list[str]) -> Post:
     """A post too old to fade and too young to go."""
     made = NOW - (20 + number % 300) * DAY
-    return Post.new(f"post-{number}", author_id=users[number % len(users)], text="Hi", created_at=made, likes_count=1)
+    return Post.new(f"post-{number}", author_id=users[number % len(users)], text="#hi", created_at=made, likes_count=1)
 
 
 def hidden_post(number: int) -> Post:
@@ -183,10 +191,10 @@ def put(model: Any, rows: Iterable[Any]) -> None:
             batch.save(row)
 
 
-def measure(implementation: Any, kwargs: dict[str, Any] | None = None) -> Iterator[Row]:
+def measure(implementation: Any, given: dict[str, Any], at: datetime) -> Iterator[Row]:
     """Make a whole run; its cost, of the parts that walk each index by itself where it has a slice of all users."""
-    task, kwargs = implementation.task, kwargs or {}
-    message = Message(task=task.name, id=f"{task.name}{'/take' if kwargs else ''}", kwargs=kwargs, sent_at=NOW)
+    task, kwargs = implementation.task, implementation.task.parse(given)
+    message = Message(task=task.name, id=f"{task.name}{'/take' if given else ''}", kwargs=given, sent_at=at)
     meters: dict[str, Meter] = {}
 
     def make(message: Message, meter: Meter) -> Any:
@@ -195,18 +203,23 @@ def measure(implementation: Any, kwargs: dict[str, Any] | None = None) -> Iterat
 
     planning = Meter()
     planned = make(message, planning)
-    tallies: dict[str, Counter[str]] = {}
-    for number in range(planned.parts):
+    tallies: dict[str, Counter[str]] = {"what changed": Counter()}
+    meters["what changed"] = Meter()
+    for number in range(getattr(planned, "parts", 0)):
         spec = SweepPart.get(f"sweep#{message.id}", f"part#{number:04}").spec
-        name = "a slice of all users" if spec["index"] == "by_slice" else "what changed"
+        name = "a slice of all users" if spec.get("index") == "by_slice" else "what changed"
         made = make(message.model_copy(update={"part": number}), meters.setdefault(name, Meter()))
-        tallies.setdefault(name, Counter()).update(made.tally)
+        tallies.setdefault(name, Counter()).update({k: v for k, v in made.tally.items() if isinstance(v, int)})
+    if task is generate_content_analytics.handle.task:
+        tallies["what changed"].update(posts=Report.get("daily", f"{at.date() - DAY}").figures["posts_created"])
+    if task is update_trending_hashtags.handle.task:
+        tallies["what changed"].update(hours=planned.hours_counted, tags=planned.rows_written)
     for name, meter in meters.items():
         if name == "what changed":
             meter.calls.update(planning.calls)
             meter.units.update(planning.units)
         done = ", ".join(f"{count} {what}" for what, count in sorted(tallies[name].items()) if what != "bytes")
-        label = f"{task.name}, {'taking' if kwargs else name}"
+        label = f"{task.name}, {'taking' if given else name}"
         yield label, 0, meter.calls["read"], meter.units["read"], meter.calls["write"], meter.units["write"], done
 
 
@@ -222,8 +235,10 @@ def main() -> None:
         for scale in SCALES:
             create()
             fill(scale)
-            for implementation, kwargs in RUNS:
-                rows += [(row[0], scale, *row[2:]) for row in measure(implementation, kwargs)]
+            for implementation in (generate_content_analytics.handle, update_trending_hashtags.handle):
+                run_whole(implementation, "before", NOW - timedelta(hours=5), **implementation.task.parse({}))
+            for implementation, given, at in RUNS:
+                rows += [(row[0], scale, *row[2:]) for row in measure(implementation, given, at)]
             Console(stderr=True).print(
                 f"{scale}x: {USERS * scale} users, {POSTS * scale} posts, {TOKENS * scale} tokens"
             )
@@ -235,12 +250,14 @@ def main() -> None:
     Console(width=150).print(table)
 
 
-RUNS: tuple[tuple[Any, dict[str, Any]], ...] = (
-    (cleanup_expired_tokens.handle, {}),
-    (update_user_statistics.handle, {}),
-    (update_post_engagement_scores.handle, {}),
-    (cleanup_old_posts.handle, {}),
-    (cleanup_old_posts.handle, {"survey": "cleanup_old_posts"}),
+RUNS: tuple[tuple[Any, dict[str, Any], datetime], ...] = (
+    (cleanup_expired_tokens.handle, {}, NOW),
+    (update_user_statistics.handle, {}, NOW),
+    (update_trending_hashtags.handle, {}, NOW),
+    (update_post_engagement_scores.handle, {}, NOW),
+    (cleanup_old_posts.handle, {}, NOW),
+    (cleanup_old_posts.handle, {"survey": "cleanup_old_posts"}, NOW),
+    (generate_content_analytics.handle, {}, NOW + DAY),
 )
 
 if __name__ == "__main__":
