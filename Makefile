@@ -20,8 +20,9 @@ setup: ## Set up .venv and the local cloud's environment (the other targets do i
 run: setup ## Start the local cloud, turn a photo into renditions, stay up (ONCE=1: exit after; PORT=4567)
 	@$(BIN)/backbeat up --sample $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
-test: setup ## Run every test
-	@$(BIN)/pytest
+test: setup ## Run every test (those of the local cloud one after the other)
+	@$(BIN)/pytest --ignore tests/integration --numprocesses auto
+	@$(BIN)/pytest tests/integration
 
 invoke: setup ## Run a function in Lambda's own image on the running local cloud (FUNCTION=, EVENT=); needs Docker
 	@$(BIN)/backbeat invoke $(FUNCTION) $(EVENT)

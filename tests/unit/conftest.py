@@ -8,10 +8,14 @@ import boto3
 import permissions
 import pytest
 from botocore.client import BaseClient
+from hypothesis import settings
 from moto import mock_aws
 from support import STACK, Calls, Outbox, Queue, function_environment, resolve, resources
 
 from backbeat import mail, models, runtime, sweeps, tasks
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

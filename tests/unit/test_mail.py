@@ -92,7 +92,7 @@ def test_the_digest_shows_its_posts_escaped() -> None:
     assert "Bo <b> (you follow them):\nOne & two\n1 like, 1 comment\nhttps://e.example/1\n" in text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=st.text(max_size=80))
 def test_no_name_gets_out_of_its_header(name: str) -> None:
     message = parsed(user(name=name))
