@@ -17,6 +17,7 @@ from typing import BinaryIO
 import blurhash
 from PIL import (
     AvifImagePlugin,  # noqa: F401 - the plugins that Pillow would otherwise look for among all it has
+    GifImagePlugin,
     Image,
     ImageChops,
     ImageCms,
@@ -235,7 +236,12 @@ def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits, *, is_cut: bo
         raise Unusable(
             "foreign", "the file is a camera's raw picture, such as DNG or NEF, which is to be developed first"
         )
+    if getattr(image, "default_image", False):  # of an APNG, and shown only where animations are not known
+        with suppress(Exception):
+            image.seek(1)
     decoded = _decoded_jpeg(image, file) if kind == "JPEG" else _decoded(image)
+    if kind == "GIF":
+        decoded = _painted(decoded, image, Image.new("L", image.size))
     if is_cut and _plain_rows(decoded) > 0.1 * decoded.height:
         raise OSError("too much of it is missing")
     if profile := _profile_by_numbers(image, file, kind):
@@ -308,7 +314,7 @@ def _decoded(image: Image.Image) -> Image.Image:
     """A picture's pixels, in a mode that can be resized: L, LA, RGB, RGBA or CMYK."""
     image.load()
     match image.mode:
-        case "L" | "RGB" if "transparency" in image.info:  # one colour, or one grey, stands for "nothing"
+        case "1" | "L" | "RGB" if "transparency" in image.info:  # one colour, or one grey, stands for "nothing"
             return image.convert("RGBA")
         case "L" | "LA" | "RGB" | "RGBA" | "CMYK":
             return image
@@ -322,6 +328,25 @@ def _decoded(image: Image.Image) -> Image.Image:
             return image.convert(image.mode.upper())
         case _:
             return image.convert("RGB")
+
+
+def _painted(frame: Image.Image, image: Image.Image, painted: Image.Image) -> Image.Image:
+    """A decoded frame; of a GIF, transparent where none of its frames has painted yet, as browsers show it.
+
+    Args:
+        frame: The frame.
+        image: The picture, at that frame.
+        painted: What the frames before have painted (255), kept up to date.
+    """
+    if not isinstance(image, GifImagePlugin.GifImageFile) or image.dispose_extent is None:
+        return frame
+    painted.paste(255, image.dispose_extent)
+    if painted.getextrema() != (255, 255):
+        frame = frame.convert("RGBA")
+        frame.putalpha(ImageChops.darker(frame.getchannel("A"), painted))
+    if image.disposal_method == 2:  # cleared before the next frame
+        painted.paste(0, image.dispose_extent)
+    return frame
 
 
 def _decoded_jpeg(image: Image.Image, file: BinaryIO) -> Image.Image:
@@ -526,6 +551,7 @@ def _write_animation(
     """Write an animation as an animated WebP, with its own timing; of one that breaks off, as far as it goes."""
     durations: list[int] = []
     start = 1 if getattr(image, "default_image", False) else 0
+    painted = Image.new("L", image.size)
 
     def pictures() -> Iterator[Image.Image]:
         # An APNG may show a still, which is no part of the animation, where animations are not known.
@@ -533,7 +559,7 @@ def _write_animation(
             try:
                 image.seek(number)
                 limits.check_pixels(*image.size)  # a frame may be larger than its file's header says
-                frame = _decoded(image)
+                frame = _painted(_decoded(image), image, painted)
             except (Unusable, MemoryError):
                 raise
             except Exception:  # noqa: BLE001 - whatever a decoder raises

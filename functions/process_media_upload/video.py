@@ -62,7 +62,8 @@ def make_video(upload: Path, kind: str, folder: Path, limits: Limits) -> Media:
     except MemoryError as error:
         raise Unusable("too_much_memory", f"the {kind} takes more memory than there is to decode") from error
     except (av.error.FFmpegError, ValueError, ArithmeticError) as error:  # ValueError: text that is no UTF-8, for one
-        raise Unusable("broken", f"the file is a broken {kind}: {type(error).__name__}: {error}") from error
+        words = error.strerror if isinstance(error, av.error.FFmpegError) else error
+        raise Unusable("broken", f"the file is a broken {kind}: {words}") from error
 
 
 def _first_picture(source: InputContainer, kind: str, limits: Limits) -> VideoFrame:
@@ -73,10 +74,9 @@ def _first_picture(source: InputContainer, kind: str, limits: Limits) -> VideoFr
     _check_side(video.codec_context.width, video.codec_context.height, limits)
     _check_length(source.duration / av.time_base if source.duration else 0, limits)
     for packet in _packets(source, [video]):
-        with suppress(av.error.InvalidDataError):
-            for frame in packet.decode():
-                assert isinstance(frame, VideoFrame)
-                return frame
+        for frame in _frames(packet):
+            assert isinstance(frame, VideoFrame)
+            return frame
     raise Unusable("no_video", f"the {kind} holds no moving picture that can be decoded")
 
 
@@ -95,12 +95,11 @@ def _make(source: InputContainer, first: VideoFrame, kind: str, folder: Path, li
         pictures = _Pictures(target, video, first, start, limits, poster)
         sound = _Sound(target, audio, start) if audio else None
         for packet in _packets(source, [stream for stream in (video, audio) if stream]):
-            with suppress(av.error.InvalidDataError):  # a damaged packet costs what it holds, not the video
-                for frame in packet.decode():
-                    if isinstance(frame, VideoFrame):
-                        pictures.take(frame)
-                    elif sound:
-                        sound.take(frame)
+            for frame in _frames(packet):
+                if isinstance(frame, VideoFrame):
+                    pictures.take(frame)
+                elif sound:
+                    sound.take(frame)
         pictures.end()
         if sound:
             sound.end()
@@ -143,6 +142,17 @@ def _packets(source: InputContainer, streams: list[Any]) -> Iterator[Any]:
     """The packets of some streams, up to the end, or to where the file breaks off."""
     with suppress(av.error.FFmpegError):
         yield from source.demux(streams)
+
+
+def _frames(packet: Any) -> list[VideoFrame | AudioFrame]:
+    """What a packet holds. A damaged or encrypted one costs what it holds, not the video."""
+    try:
+        frames: list[VideoFrame | AudioFrame] = packet.decode()
+    except MemoryError:
+        raise
+    except av.error.FFmpegError:
+        return []
+    return frames
 
 
 class _Pictures:
@@ -214,7 +224,7 @@ class _Pictures:
         standard = f":out_primaries=bt709:out_transfer=bt709:intent={INTENT}" if wide else ""
         graph = Graph()
         steps = [
-            ("bwdif", "deint=interlaced"),
+            *([("bwdif", "deint=interlaced")] if min(frame.width, frame.height) >= 8 else []),  # it takes none smaller
             (
                 "scale",
                 f"{width}:{height}:in_color_matrix={_matrix(frame)}:out_color_matrix=bt709:out_range=tv{standard}",

@@ -164,6 +164,14 @@ def test_transparency_is_kept_and_shown_on_white_in_a_jpeg() -> None:
     assert close(jpeg.getpixel((20, 100)), RED)
 
 
+def test_a_picture_of_one_bit_may_have_transparency() -> None:
+    image = Image.new("1", (40, 30), 1)
+    image.paste(0, (0, 0, 20, 30))
+    shown = make(image, transparency=0).shown("40.webp").convert("RGBA")
+    assert shown.getpixel((5, 5))[3] == 0  # type: ignore[index]
+    assert close(shown.getpixel((35, 5)), (255, 255, 255, 255))
+
+
 def test_transparency_that_hides_nothing_is_dropped() -> None:
     made = make(quarters().convert("RGBA"))
     assert made.shown("320.webp").mode == "RGB"
@@ -480,6 +488,58 @@ def test_an_animation_is_made_no_larger_than_800_and_turned_upright() -> None:
     exif[0x0112] = 6
     made = make(first, "WEBP", save_all=True, append_images=others, duration=50, exif=exif)
     assert made.shown("animation.webp").size == (400, 800)
+
+
+def gif(*parts: tuple[tuple[int, int, int, int], int, int | None]) -> bytes:
+    """A GIF of 40 x 30 px whose frames are plain boxes: where, of which of three colours, disposed of how."""
+    table = bytes((*RED, *GREEN, *BLUE, 0, 0, 0))
+    content = b"GIF89a" + struct.pack("<HHBBB", 40, 30, 0x81, 0, 0) + table
+    for (left, top, right, end), colour, disposal in parts:
+        plain = encoded(Image.new("P", (right - left, end - top), colour), "GIF", optimize=False)
+        data = plain[plain.rindex(b"\x2c") + 10 : -1] if not plain[plain.rindex(b"\x2c") + 9] & 0x80 else b""
+        assert data
+        content += b"\x21\xf9\4" + struct.pack("<BHBB", (disposal or 0) << 2, 10, 0, 0)
+        content += b"\x2c" + struct.pack("<HHHHB", left, top, right - left, end - top, 0) + data
+    return content + b";"
+
+
+def second_frame(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Image.Image:
+    """An animation's second frame, as it is handed to the encoder: WebP leaves out where nothing is to be painted."""
+    frames: list[Image.Image] = []
+    save = Image.Image.save
+
+    def watched(image: Image.Image, *args: Any, append_images: Any = (), **options: Any) -> None:
+        frames.extend(append_images)
+        save(image, *args, append_images=append_images, **options)
+
+    monkeypatch.setattr(Image.Image, "save", watched)
+    assert "animation.webp" in make(content).files
+    return frames[0].convert("RGBA")
+
+
+def test_a_gif_is_transparent_where_no_frame_has_painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = gif(((10, 10, 30, 30), 1, None), ((0, 0, 10, 10), 2, None))
+    made = make(content)
+    still = made.shown("40.webp").convert("RGBA")
+    assert close(still.getpixel((20, 20)), (*GREEN, 255)) and still.getpixel((2, 2))[3] == 0  # type: ignore[index]
+    assert close(made.shown("40.jpg").getpixel((2, 2)), (255, 255, 255))
+    second = second_frame(content, monkeypatch)
+    assert close([second.getpixel(at) for at in ((20, 20), (4, 4))], [(*GREEN, 255), (*BLUE, 255)])
+    assert second.getpixel((38, 4))[3] == 0  # type: ignore[index]
+
+
+def test_a_frame_of_a_gif_that_is_cleared_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = second_frame(gif(((0, 0, 40, 30), 1, 2), ((0, 0, 10, 10), 2, None)), monkeypatch)
+    assert close(second.getpixel((4, 4)), (*BLUE, 255))
+    assert second.getpixel((30, 20))[3] == 0  # type: ignore[index]
+
+
+def test_the_still_of_an_animation_is_what_browsers_show_of_it() -> None:
+    """Not the picture of an APNG that is shown where animations are not known."""
+    first, second, third = frames(3)
+    made = make(first, save_all=True, default_image=True, append_images=[second, third], duration=50)
+    assert close(made.shown("320.jpg").getpixel((9, 9)), second.getpixel((9, 9)))
+    assert made.shown("animation.webp").n_frames == 2  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("form", "part"), [("GIF", b"\x21\xf9"), ("PNG", b"fcTL")])

@@ -155,6 +155,35 @@ def test_a_video_without_sound_and_one_of_a_single_picture_work() -> None:
     assert made.media.seconds == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("size", [(2, 2), (4, 4), (16, 2), (6, 64)])
+def test_a_tiny_video_works(size: tuple[int, int]) -> None:
+    made = make(encoded("webm", "libvpx", None, size=size, seconds=0.2))
+    assert (made.media.width, made.media.height) == size
+    assert made.pictures()[0].size == size
+
+
+def test_a_packet_that_no_decoder_takes_costs_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Encrypted:
+        def decode(self) -> Any:
+            raise av.error.PermissionError(1, "Operation not permitted")
+
+    def with_encrypted(*args: Any) -> Any:
+        yield Encrypted()
+        yield from packets(*args)
+
+    packets = video._packets
+    monkeypatch.setattr(video, "_packets", with_encrypted)
+    assert make(encoded(sound=None)).media.seconds == pytest.approx(1)
+
+
+def test_the_reason_names_no_path_of_ours() -> None:
+    refusal = refused(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(100))
+    assert (refusal.code, str(refusal)) == (
+        "broken",
+        "the file is a broken MP4 video: Invalid data found when processing input",
+    )
+
+
 def test_the_poster_is_not_black() -> None:
     made = make(encoded(seconds=2, dark=1.2))
     assert close(corners(Image.open(io.BytesIO(made.files["160.jpg"]))), [RED, GREEN, GREY, BLUE], by=25)
