@@ -69,11 +69,15 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     while at + 8 <= len(content):
         length, name = struct.unpack_from(">I4s", content, at)
         data, checksum = content[at + 8 : at + 8 + length], content[at + 8 + length : at + 12 + length]
-        yield name, data, checksum == struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
+        yield name, data, checksum == _checksum(name, data)
         if name == b"IEND":
             return
         at += 12 + length
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I4s", len(data), name) + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
+    return struct.pack(">I4s", len(data), name) + data + _checksum(name, data)
+
+
+def _checksum(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))

@@ -424,24 +424,13 @@ def test_a_picture_uploaded_again_while_its_first_upload_is_deleted_keeps_its_re
     assert len(shown()) == 6
 
 
-def test_an_upload_that_was_overtaken_takes_nothing_that_another_key_shows(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("delivered_before", [False, True])
+def test_an_upload_that_was_overtaken_takes_nothing_that_another_delivery_made(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, delivered_before: bool
 ) -> None:
     def happens() -> None:
-        upload(queue, B, "01")
-        delete(queue, A, "02")
-
-    while_converting(monkeypatch, happens)
-    upload(queue, A, "01")
-    assert set(served()) == shown()
-    assert len(shown()) == 6
-
-
-def test_an_upload_that_was_overtaken_takes_nothing_that_an_earlier_delivery_of_it_made(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def happens() -> None:
-        upload(queue, A, "01")
+        if delivered_before:
+            upload(queue, A, "01")
         upload(queue, B, "01")
         delete(queue, A, "02")
 
