@@ -1,4 +1,4 @@
-# Bare `make` lists the targets. Everything is set up inside this folder; see manage/setup.py.
+# Bare `make` lists the targets. Everything is set up inside this folder; see backbeat_ops/setup.py.
 
 PYTHON ?= python3
 PORT ?=
@@ -15,7 +15,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Set up .venv and the local cloud's environment (the other targets do it by themselves)
-	@$(PYTHON) manage/setup.py
+	@$(PYTHON) backbeat_ops/setup.py
 
 run: setup ## Start the local cloud, turn a photo into renditions, stay up (ONCE=1: exit after; PORT=4567)
 	@$(BIN)/backbeat up --sample $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -47,7 +47,7 @@ lock: ## Pin the dependencies anew, with hashes (needs uv; UPGRADE=1 takes the n
 	$(COMPILE) $(if $(UPGRADE),--upgrade) layers/shared/requirements.in -o layers/shared/requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) layers/imaging/requirements.in -o layers/imaging/requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml layers/shared/requirements.in layers/imaging/requirements.in \
-	  --extra manage --group dev -o requirements/dev.txt
+	  --extra ops --group dev -o requirements/dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group emulator -o requirements/emulator.txt
 
 bench-media: setup ## Time pictures beside naive Pillow, sharp and pyvips (needs uv and npm; ROUNDS=5)

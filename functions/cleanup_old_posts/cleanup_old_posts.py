@@ -5,7 +5,8 @@ takes nothing. If that is no more than 5% of the posts, it sends itself on to *t
 brake holds it, and an operator has to start that second run. `mode=report` surveys, and leaves it at that.
 
 Whatever is taken is looked at again first. A post that was liked, seen or put under legal hold since stays, and is
-shown again. A post is deleted only as it stands in a manifest that was written and read back; see `backbeat.archive`.
+shown again. A post is deleted only as it stands in a manifest that was written and read back; see
+`backbeat.posts.archive`.
 """
 
 import json
@@ -19,11 +20,11 @@ from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
-from backbeat import archive
-from backbeat.archive import Entry
-from backbeat.files import delete_files, files_of, s3
 from backbeat.messages import iso
 from backbeat.models import Comment, DayCounts, Like, Post, day_key, delete_post, is_unmet
+from backbeat.posts import archive
+from backbeat.posts.archive import Entry
+from backbeat.posts.files import delete_files, files_of, s3
 from backbeat.runtime import InParts, Rejected, Run
 from backbeat.sweeps import (
     SECONDS_TO_STOP,

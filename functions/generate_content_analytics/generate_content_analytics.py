@@ -18,7 +18,6 @@ from typing import Any
 
 from pynamodb.exceptions import PutError, UpdateError
 
-from backbeat.files import s3
 from backbeat.models import (
     SHARDS,
     Activity,
@@ -31,6 +30,7 @@ from backbeat.models import (
     User,
     is_unmet,
 )
+from backbeat.posts.files import s3
 from backbeat.runtime import InParts, Run
 from backbeat.sweeps import PartDone, Tally, in_parts
 from backbeat.tasks import generate_content_analytics

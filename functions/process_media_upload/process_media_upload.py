@@ -29,10 +29,10 @@ from botocore.exceptions import ClientError
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 
+from backbeat.app.uploads import post_of
 from backbeat.models import Post, is_unmet
 from backbeat.runtime import NotYet, Rejected, Run, Skipped
 from backbeat.tasks import process_media_upload
-from backbeat.uploads import post_of
 from kinds import PICTURES, VIDEOS, kind_of
 from renditions import RECIPE, Limits, Media, Unusable
 from sandbox import Sandbox

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backbeat import deliveries
-from backbeat.deliveries import Feedback
+from backbeat.mail import deliveries
+from backbeat.mail.deliveries import Feedback
 from backbeat.models import Delivery, User
 from backbeat.runtime import Rejected, Run, Skipped
 from backbeat.tasks import record_email_feedback

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from backbeat import digest, mail
-from backbeat.deliveries import AlreadySent, InHand, Unknown
-from backbeat.digest import WEEK, Chosen
-from backbeat.mail import SECONDS_FOR_ONE, Pacer, Site
+from backbeat.mail import digest, sending
+from backbeat.mail.deliveries import AlreadySent, InHand, Unknown
+from backbeat.mail.digest import WEEK, Chosen
+from backbeat.mail.sending import SECONDS_FOR_ONE, Pacer, Site
 from backbeat.messages import Message
 from backbeat.models import User, day_keys
 from backbeat.runtime import InParts, Rejected, Run, Skipped, logger
@@ -121,7 +121,7 @@ def _pace(users: int) -> float:
 
     Where the rest of the day's quota does not suffice, it is the rate at which the quota comes back.
     """
-    quota = mail.ses().get_account()["SendQuota"]
+    quota = sending.ses().get_account()["SendQuota"]
     rate, daily = quota["MaxSendRate"], quota["Max24HourSend"]
     unlimited = daily < 0  # SES says -1
     if unlimited or users <= SHARE * (daily - quota["SentLast24Hours"]):
@@ -177,12 +177,12 @@ def _send(user_id: str, run: Run, chosen: list[Chosen], pacer: Pacer | None = No
     if not posts:
         return Skipped("there is nothing to show")
     delivery_id = f"content_digest:{digest.week_of(run.now)}:{user_id}"
-    return SentToOne(mail.send_once(delivery_id, "content_digest", user, run, kept=KEPT, pacer=pacer, posts=posts))
+    return SentToOne(sending.send_once(delivery_id, "content_digest", user, run, kept=KEPT, pacer=pacer, posts=posts))
 
 
 def _not_for(user: User, now: datetime) -> str | None:
     """Why a user gets no digest, or None."""
-    if why := mail.not_written_to(user):
+    if why := sending.not_written_to(user):
         return why
     if not user.digest:
         return f"user {user.user_id} does not want it"

@@ -5,8 +5,8 @@ Its delivery row, `welcome:<user>`, is kept for ever: so a second welcome is not
 
 from dataclasses import dataclass
 
-from backbeat import mail
-from backbeat.deliveries import AlreadySent
+from backbeat.mail import sending
+from backbeat.mail.deliveries import AlreadySent
 from backbeat.models import User
 from backbeat.runtime import Rejected, Run, Skipped
 from backbeat.tasks import send_welcome_email
@@ -30,10 +30,10 @@ def handle(user_id: str, run: Run) -> WelcomeSent | Skipped:
         user = User.get(user_id, consistent_read=True)
     except User.DoesNotExist as error:
         raise Rejected("unknown_user", f"there is no user {user_id!r}") from error
-    if why := mail.not_written_to(user):
+    if why := sending.not_written_to(user):
         return Skipped(why)
     try:
-        return WelcomeSent(mail.send_once(f"welcome:{user_id}", "welcome", user, run))
+        return WelcomeSent(sending.send_once(f"welcome:{user_id}", "welcome", user, run))
     except AlreadySent as already:
         return Skipped(str(already))
 

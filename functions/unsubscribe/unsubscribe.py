@@ -11,9 +11,9 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.data_classes import LambdaFunctionUrlEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from backbeat import mail, unsubscribing
+from backbeat.mail import sending, unsubscribing
+from backbeat.mail.unsubscribing import ExpiredLink, InvalidLink
 from backbeat.models import User
-from backbeat.unsubscribing import ExpiredLink, InvalidLink
 
 WORDS = {
     "en": {
@@ -53,7 +53,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     except (InvalidLink, User.DoesNotExist) as error:
         logger.info("refused", extra={"why": str(error)})
         return _page(403, "invalid", locale)
-    locale = mail.locale_of(user)
+    locale = sending.locale_of(user)
     if method != "POST":
         return _page(200, "ask", locale)
     user.update(actions=[User.digest.set(False)], condition=User.user_id.exists())

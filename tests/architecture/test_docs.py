@@ -11,7 +11,7 @@ from support import ROOT, template
 from typer.main import get_command
 
 from backbeat.tasks import TASKS
-from manage import cli
+from backbeat_ops import cli
 
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "template.yaml"])
 """The pages, and the template, whose alarms tell the operator what to do."""

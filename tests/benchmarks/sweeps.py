@@ -33,7 +33,7 @@ from backbeat import models, sweeps
 from backbeat.messages import Message
 from backbeat.models import Activity, Comment, Follow, Post, Report, SweepPart, Token, User, day_key
 from backbeat.runtime import Run
-from manage import localcloud
+from backbeat_ops import localcloud
 
 NOW = datetime(2026, 11, 1, 6, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support import Backbeat
 
-from manage import localcloud, sample
-from manage.stack import Stack
+from backbeat_ops import localcloud, sample
+from backbeat_ops.stack import Stack
 
 
 @pytest.fixture(scope="session")

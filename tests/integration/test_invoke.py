@@ -8,8 +8,8 @@ import boto3
 from support import ROOT
 
 from backbeat.models import Post
-from manage import invoke, localcloud
-from manage.stack import Stack
+from backbeat_ops import invoke, localcloud
+from backbeat_ops.stack import Stack
 
 EVENT = ROOT / "events/process_media_upload/typical.json"
 KEY = "posts/post-1/sample.jpg"

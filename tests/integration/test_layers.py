@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, logical_ids, resources, template
 
-from manage import setup
+from backbeat_ops import setup
 
 BUILT = ROOT / ".aws-sam/build"
 MOST = 240_000_000
@@ -47,11 +47,11 @@ def test_a_function_needs_nothing_but_its_layers(local_cloud: str, function: str
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("runtime", template()["Parameters"]["PythonRuntime"]["AllowedValues"])
-def test_the_layers_pins_have_wheels(runtime: str, machine: str) -> None:
+def test_the_layers_pins_have_wheels(tmp_path: Path, runtime: str, machine: str) -> None:
     """For glibc 2.17 on Python 3.11, whose Lambda has 2.26, and for 2.34 from 3.12 up: what `sam build` takes."""
     version = runtime.removeprefix("python")
     platform = f"{machine}-manylinux{'2014' if version == '3.11' else '_2_34'}"
-    command = [setup.find_uv(), "pip", "install", "--dry-run", "--target", "nowhere", "--only-binary", ":all:"]
+    command = [setup.find_uv(), "pip", "install", "--dry-run", "--target", str(tmp_path), "--only-binary", ":all:"]
     command += ["--require-hashes", "--python-version", version, "--python-platform", platform]
     for layer in resources("AWS::Serverless::LayerVersion").values():
         lock = ROOT / layer["Properties"]["ContentUri"] / "requirements.txt"

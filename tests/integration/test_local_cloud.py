@@ -6,9 +6,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from manage import localcloud
-from manage.localcloud import LocalCloudError, NotRunning
-from manage.stack import Stack, StackNotFound, delete
+from backbeat_ops import localcloud
+from backbeat_ops.localcloud import LocalCloudError, NotRunning
+from backbeat_ops.stack import Stack, StackNotFound, delete
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from support import Backbeat
 from backbeat.messages import Message
 from backbeat.models import Delivery, Post, User
 from backbeat.tasks import queue_url, sqs
-from manage import schedules
-from manage.stack import Stack
+from backbeat_ops import schedules
+from backbeat_ops.stack import Stack
 
 NOW = datetime.now(UTC)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from support import Backbeat
 
 from backbeat.models import Post
-from manage.stack import Stack
+from backbeat_ops.stack import Stack
 
 
 def a_post(post_id: str) -> None:

@@ -10,8 +10,8 @@ from support import Backbeat
 from backbeat import ledger
 from backbeat.messages import Message
 from backbeat.tasks import process_media_upload
-from manage import schedules
-from manage.stack import Stack
+from backbeat_ops import schedules
+from backbeat_ops.stack import Stack
 
 
 def misplaced(cloud: Stack) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from hypothesis import settings
 from moto import mock_aws
 from support import STACK, Calls, Outbox, Queue, function_environment, resolve, resources
 
-from backbeat import mail, models, runtime, sweeps, tasks
+from backbeat import models, runtime, sweeps, tasks
+from backbeat.mail import sending
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -79,9 +80,9 @@ def outbox(aws: None, monkeypatch: pytest.MonkeyPatch) -> Outbox:
     for name, value in function_environment("SendWelcomeEmailFunction").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("UNSUBSCRIBE_URL", "https://abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws/")
-    mail.ses.cache_clear()
+    sending.ses.cache_clear()
     boto3.client("sesv2").create_email_identity(EmailIdentity=os.environ["SENDER"])
-    return Outbox(mail.ses())
+    return Outbox(sending.ses())
 
 
 @pytest.fixture

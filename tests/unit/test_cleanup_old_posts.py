@@ -9,8 +9,9 @@ import boto3
 import pytest
 from support import ROOT, STACK, Calls, Context, Queue, function_environment, run_whole
 
-from backbeat import archive, files, ledger, sweeps
+from backbeat import ledger, sweeps
 from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
+from backbeat.posts import archive, files
 from cleanup_old_posts import handle
 
 TASK = "cleanup_old_posts"

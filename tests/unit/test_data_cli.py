@@ -9,9 +9,9 @@ import pytest
 from support import function_environment
 from typer.testing import CliRunner
 
-from backbeat import archive, files
 from backbeat.models import Comment, Post, User
-from manage import cli, data_cli
+from backbeat.posts import archive, files
+from backbeat_ops import cli, data_cli
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

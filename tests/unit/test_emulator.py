@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import Queue
 
-from manage.emulator import NotUnderstood, Scheduler, scheduled, times
+from backbeat_ops.emulator import NotUnderstood, Scheduler, scheduled, times
 
 SUNDAY = datetime(2026, 11, 1, tzinfo=UTC)
 GROUP = "default"

@@ -16,8 +16,9 @@ import pytest
 from support import ROOT, STACK, Context, Queue, function_environment
 
 import generate_content_analytics as analytics
-from backbeat import files, models
+from backbeat import models
 from backbeat.models import Activity, Comment, DayCounts, DayTotals, Delivery, Post, Report, RunRecord, User, day_key
+from backbeat.posts import files
 from generate_content_analytics import handle
 from report import DayReport, TopPost, to_csv, to_html, to_json
 

@@ -8,7 +8,7 @@ from support import ROOT
 
 from backbeat import messages
 from backbeat.tasks import TASKS, Retry, Task
-from manage import emulator
+from backbeat_ops import emulator
 
 GUIDE = (ROOT / "docs/guide.md").read_text()
 MIGRATING = (ROOT / "docs/migrating-from-celery.md").read_text()

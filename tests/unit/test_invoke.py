@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from manage import invoke
-from manage.invoke import Answer
-from manage.localcloud import LocalCloudError
-from manage.stack import Stack
+from backbeat_ops import invoke
+from backbeat_ops.invoke import Answer
+from backbeat_ops.localcloud import LocalCloudError
+from backbeat_ops.stack import Stack
 
 LOG = """\
 Invoking process_media_upload.lambda_handler (python3.13)

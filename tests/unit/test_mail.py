@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbeat import deliveries, mail
-from backbeat.mail import Site, compose, locale_of, one_line, render
+from backbeat.mail import deliveries, sending
+from backbeat.mail.sending import Site, compose, locale_of, one_line, render
 from backbeat.models import User
 from backbeat.runtime import Rejected
 
@@ -58,8 +58,8 @@ class Elements(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize("locale", mail.LOCALES)
-@pytest.mark.parametrize("kind", mail.EMAILS)
+@pytest.mark.parametrize("locale", sending.LOCALES)
+@pytest.mark.parametrize("kind", sending.EMAILS)
 def test_every_email_has_both_parts_and_both_headers(kind: str, locale: str) -> None:
     message = parsed(user(name=NASTY), kind, locale)
     assert message.get_content_type() == "multipart/alternative"
@@ -111,7 +111,7 @@ def test_no_name_gets_out_of_its_header(name: str) -> None:
     (to,) = message["To"].addresses
     assert to.addr_spec == "ada@example.net"
     assert message["Subject"] == one_line(
-        f"Welcome to Backbeat{', ' if one_line(name) else ''}{one_line(name)[: mail.LONGEST_NAME]}"
+        f"Welcome to Backbeat{', ' if one_line(name) else ''}{one_line(name)[: sending.LONGEST_NAME]}"
     )
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
 

@@ -15,9 +15,9 @@ import send_content_digest_email
 import send_welcome_email
 from backbeat.models import Delivery, Post, User
 from backbeat.runtime import RunFailed
-from manage import mail
-from manage.cli import app
-from manage.stack import Stack
+from backbeat_ops import mail
+from backbeat_ops.cli import app
+from backbeat_ops.stack import Stack
 
 NOW = datetime.now(UTC)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backbeat.media import img_srcset, media_url, picture_html
+from backbeat.app.markup import img_srcset, media_url, picture_html
 
 ENTRY: dict[str, Any] = {
     "renditions": [

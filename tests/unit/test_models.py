@@ -10,7 +10,7 @@ from pynamodb.connection import Connection
 from pynamodb.exceptions import CancellationReason, TransactWriteError, VerboseClientError
 from support import function_environment
 
-from backbeat import files, models
+from backbeat import models
 from backbeat.models import (
     Activity,
     Comment,
@@ -24,6 +24,7 @@ from backbeat.models import (
     User,
     day_key,
 )
+from backbeat.posts import files
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)

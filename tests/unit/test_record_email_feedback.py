@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support import ROOT, STACK, Context, Queue, template
 
-from backbeat import deliveries, ledger
+from backbeat import ledger
+from backbeat.mail import deliveries
 from backbeat.models import Delivery, User
 from record_email_feedback import MOST_SOFT_BOUNCES, handle
 

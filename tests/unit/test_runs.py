@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from backbeat import ledger
 from backbeat.ledger import Attempt, Outcome
 from backbeat.messages import Message
-from manage import cli
+from backbeat_ops import cli
 
 TASK = "update_user_statistics"
 TODAY = datetime.now(UTC).replace(hour=3, minute=0, second=0, microsecond=0)

@@ -18,11 +18,11 @@ from backbeat.ledger import Outcome
 from backbeat.messages import Message
 from backbeat.runtime import Implementation, Rejected, Run
 from backbeat.tasks import TASKS, InvalidTaskArguments, Retry, Task, send_welcome_email
-from manage import schedules, schedules_cli
-from manage.cli import app
-from manage.emulator import NotUnderstood
-from manage.schedules import NotSettled, Schedule, ScheduleNotFound
-from manage.stack import Stack
+from backbeat_ops import schedules, schedules_cli
+from backbeat_ops.cli import app
+from backbeat_ops.emulator import NotUnderstood
+from backbeat_ops.schedules import NotSettled, Schedule, ScheduleNotFound
+from backbeat_ops.stack import Stack
 
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from backbeat import models
 from backbeat.models import Activity, Comment, Follow, Like, Post, Token, User, day_key
-from manage import cli
-from manage.seed import BURSTS, SPAM_TOPICS, Network
-from manage.stack import Stack
+from backbeat_ops import cli
+from backbeat_ops.seed import BURSTS, SPAM_TOPICS, Network
+from backbeat_ops.stack import Stack
 
 UNTIL = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

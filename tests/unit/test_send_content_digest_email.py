@@ -10,7 +10,8 @@ import pytest
 from support import ROOT, STACK, Context, Killed, Outbox, Queue, answers, function_environment
 
 import send_content_digest_email as module
-from backbeat import deliveries, digest, ledger, mail
+from backbeat import ledger
+from backbeat.mail import deliveries, digest, sending
 from backbeat.models import Delivery, DigestSelection, Follow, Post, User, day_key
 from send_content_digest_email import handle
 
@@ -35,7 +36,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("backbeat.mail.time", clock)
+    monkeypatch.setattr("backbeat.mail.sending.time", clock)
     return clock
 
 
@@ -338,7 +339,7 @@ def test_a_part_short_of_time_goes_on_where_it_stopped(queue: Queue, outbox: Out
         """Time for two mails, and for a third only if nobody looked at the clock."""
 
         def get_remaining_time_in_millis(self) -> int:
-            return round((mail.SECONDS_FOR_ONE + 5.4 - (clock.now - started)) * 1_000)
+            return round((sending.SECONDS_FOR_ONE + 5.4 - (clock.now - started)) * 1_000)
 
     for mails in (2, 4):
         started = clock.now

@@ -10,7 +10,8 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from support import ROOT, STACK, Context, Killed, Outbox, Queue, answers, fails
 
-from backbeat import deliveries, ledger
+from backbeat import ledger
+from backbeat.mail import deliveries
 from backbeat.models import Delivery, User
 from backbeat.tasks import send_welcome_email
 from send_welcome_email import handle
@@ -194,9 +195,9 @@ def test_a_mail_without_a_clear_answer_is_unknown_and_never_sent_again(
 
 
 CRASHES = {
-    "before the claim": "backbeat.deliveries.claim",
+    "before the claim": "backbeat.mail.deliveries.claim",
     "before the send": "claimed",
-    "before the settling": "backbeat.deliveries.settle_sent",
+    "before the settling": "backbeat.mail.deliveries.settle_sent",
     "after the settling": "settled",
 }
 
@@ -215,7 +216,7 @@ def crash_at(step: str, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None
 
     match CRASHES[step]:
         case "claimed":
-            client = "backbeat.mail.ses"
+            client = "backbeat.mail.sending.ses"
             monkeypatch.setattr(client, lambda: type("Gone", (), {"send_email": staticmethod(killed)}))
         case "settled":
             monkeypatch.setattr(deliveries, "settle_sent", settled)

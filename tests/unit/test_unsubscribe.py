@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities import parameters
 from itsdangerous import URLSafeSerializer
 from support import ROOT, Context, Outbox, function_environment
 
-from backbeat import unsubscribing
+from backbeat.mail import unsubscribing
 from backbeat.models import User
 from unsubscribe import lambda_handler
 

@@ -45,7 +45,7 @@ from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
 from backbeat import hashtags
-from backbeat.files import delete_files, files_of
+from backbeat.posts.files import delete_files, files_of
 
 # PynamoDB makes a botocore session for each model, and each session reads DynamoDB's description anew, which costs a
 # cold start more than 0.1 s of processor time per model. One reader serves all.
@@ -1119,11 +1119,11 @@ class DeliveriesByShelf(GlobalSecondaryIndex["Delivery"]):
 
 
 class Delivery(Model):
-    """One email that is to be sent once; see `backbeat.deliveries`.
+    """One email that is to be sent once; see `backbeat.mail.deliveries`.
 
     Attributes:
         delivery_id: What makes it one email: `welcome:<user>`, `content_digest:<ISO week>:<user>`.
-        email: Which email it is, a folder of `backbeat/emails`.
+        email: Which email it is, a folder of `backbeat/mail/emails`.
         state: `sending`, `sent`, `refused` or `unknown`.
         attempt: How often it has been claimed.
         claimed_at: When it was claimed last, on the wall clock.

@@ -15,15 +15,15 @@ from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
 from backbeat import ledger
+from backbeat.app.uploads import upload_key
 from backbeat.models import Post, RunRecord
 from backbeat.tasks import PRIORITIES, TASKS, InvalidTaskArguments, QueueNotFound, sortable
-from backbeat.uploads import upload_key
-from manage import data_cli, invoke, localcloud, mail, sample, schedules_cli, seed
-from manage.emulator import NotUnderstood
-from manage.localcloud import LocalCloudError
-from manage.schedules import NotSettled, ScheduleNotFound
-from manage.stack import Stack, StackNotFound, delete
-from manage.terminal import AsJson, ago, console, errors, fail, outcome, print_json, size, the_stack
+from backbeat_ops import data_cli, invoke, localcloud, mail, sample, schedules_cli, seed
+from backbeat_ops.emulator import NotUnderstood
+from backbeat_ops.localcloud import LocalCloudError
+from backbeat_ops.schedules import NotSettled, ScheduleNotFound
+from backbeat_ops.stack import Stack, StackNotFound, delete
+from backbeat_ops.terminal import AsJson, ago, console, errors, fail, outcome, print_json, size, the_stack
 
 app = typer.Typer(
     help="The background work of a social network, on the local cloud, or with --stack NAME on AWS.",

@@ -23,8 +23,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from backbeat.files import File, delete_files, files_of, s3
 from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
+from backbeat.posts.files import File, delete_files, files_of, s3
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from backbeat import archive
 from backbeat.models import User
+from backbeat.posts import archive
 from backbeat.runtime import as_json as plain
-from manage.stack import Stack
-from manage.terminal import AsJson, console, fail, print_json, size, the_stack
+from backbeat_ops.stack import Stack
+from backbeat_ops.terminal import AsJson, console, fail, print_json, size, the_stack
 
 
 def restore(

@@ -29,14 +29,14 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from backbeat import messages
+from backbeat.app.uploads import post_of
 from backbeat.ledger import Outcome
 from backbeat.messages import InvalidMessage
 from backbeat.models import Post
-from backbeat.uploads import post_of
-from manage import localcloud, sample
-from manage.localcloud import ROOT, LocalCloudError, Say
-from manage.stack import Stack
-from manage.terminal import AsJson, console, errors, fail, outcome, print_json, the_stack
+from backbeat_ops import localcloud, sample
+from backbeat_ops.localcloud import ROOT, LocalCloudError, Say
+from backbeat_ops.stack import Stack
+from backbeat_ops.terminal import AsJson, console, errors, fail, outcome, print_json, the_stack
 
 BUILT = ROOT / ".aws-sam/build"
 ENDINGS = {*Outcome, "split", "waiting"}

@@ -7,7 +7,7 @@ from datetime import datetime
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from backbeat.models import Post, User
-from manage.seed import Network
+from backbeat_ops.seed import Network
 
 USERS = (("user-1", "Ada", "en"), ("user-2", "Émile", "fr"), ("user-3", "Noor", "en"))
 POSTS = (

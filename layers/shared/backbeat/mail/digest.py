@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pynamodb.exceptions import PutError
 
-from backbeat.mail import LONGEST_NAME, one_line
+from backbeat.mail.sending import LONGEST_NAME, one_line
 from backbeat.models import DigestSelection, Follow, Post, User, day_keys, is_unmet
 
 MOST_POSTS = 1_000

@@ -24,8 +24,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from backbeat import deliveries, unsubscribing
-from backbeat.deliveries import AlreadySent, State, Unknown
+from backbeat.mail import deliveries, unsubscribing
+from backbeat.mail.deliveries import AlreadySent, State, Unknown
 from backbeat.models import User
 from backbeat.runtime import NotYet, Rejected, Run
 

@@ -1,4 +1,4 @@
-"""The commands of schedules and of runs made by hand; `manage.cli` puts them beside the others."""
+"""The commands of schedules and of runs made by hand; `backbeat_ops.cli` puts them beside the others."""
 
 import json
 from collections import Counter
@@ -14,9 +14,9 @@ from backbeat.ledger import FAILED
 from backbeat.messages import iso
 from backbeat.models import RunRecord
 from backbeat.tasks import TASKS
-from manage import schedules
-from manage.schedules import NotSettled, Played, described, named, run_as_json
-from manage.terminal import AsJson, console, errors, fail, outcome, print_json, the_stack
+from backbeat_ops import schedules
+from backbeat_ops.schedules import NotSettled, Played, described, named, run_as_json
+from backbeat_ops.terminal import AsJson, console, errors, fail, outcome, print_json, the_stack
 
 
 def moment(text: str) -> datetime:

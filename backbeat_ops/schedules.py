@@ -17,8 +17,8 @@ from backbeat.ledger import SETTLED
 from backbeat.messages import InvalidMessage, Message, iso
 from backbeat.models import RunRecord
 from backbeat.tasks import TASKS, InvalidTaskArguments, Task, queue_url, schedule_group, scheduler, sqs
-from manage import emulator
-from manage.emulator import NotUnderstood
+from backbeat_ops import emulator
+from backbeat_ops.emulator import NotUnderstood
 
 if TYPE_CHECKING:
     from mypy_boto3_scheduler.type_defs import GetScheduleOutputTypeDef

@@ -1,6 +1,6 @@
 """The local cloud: the emulator, and this template built and deployed to it by the real `sam`.
 
-Everything lives under `.backbeat/`: the emulator's environment (made by manage/setup.py), its data, its log, and
+Everything lives under `.backbeat/`: the emulator's environment (made by backbeat_ops/setup.py), its data, its log, and
 `local.json`, which says where it runs. It outlives a restart, and is stopped by SIGTERM, upon which it saves its data.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from manage.stack import Stack
+from backbeat_ops.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("BACKBEAT_HOME", ROOT / ".backbeat"))
@@ -120,7 +120,7 @@ def start(port: int = PORT) -> str:
     }
     with (HOME / "emulator.log").open("w") as log:
         process = subprocess.Popen(
-            [EMULATOR, "-P", ROOT / "manage/emulator.py"],
+            [EMULATOR, "-P", ROOT / "backbeat_ops/emulator.py"],
             cwd=HOME,
             env={**inherited, **settings},
             stdin=subprocess.DEVNULL,

@@ -15,14 +15,14 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from backbeat import deliveries, digest, mail
-from backbeat.deliveries import NotUnknown, State
-from backbeat.mail import Site
+from backbeat.mail import deliveries, digest, sending
+from backbeat.mail.deliveries import NotUnknown, State
+from backbeat.mail.sending import Site
 from backbeat.messages import Message
 from backbeat.models import Delivery, User
 from backbeat.tasks import TASKS, queue_url, sortable, sqs
-from manage.stack import Stack
-from manage.terminal import AsJson, ago, console, fail, print_json, the_stack
+from backbeat_ops.stack import Stack
+from backbeat_ops.terminal import AsJson, ago, console, fail, print_json, the_stack
 
 FIELDS = ("delivery_id", "email", "user_id", "state", "attempt", "claimed_at", "message_id", "reason", "feedback")
 COLOURS = {"sent": "green", "unknown": "bold red", "refused": "yellow", "sending": "cyan"}
@@ -84,8 +84,8 @@ def preview(
         whom = User.get(user)
     except User.DoesNotExist:
         fail(f"There is no user {user!r}.")
-    if locale is not None and locale not in mail.LOCALES:
-        fail(f"There are no emails in {locale!r}, only in {' and '.join(mail.LOCALES)}.")
+    if locale is not None and locale not in sending.LOCALES:
+        fail(f"There are no emails in {locale!r}, only in {' and '.join(sending.LOCALES)}.")
     file = to or Path(f"{email}-{user}.html")
     if file.suffix not in (".html", ".txt", ".eml"):
         fail(f"{file} must end in .html, .txt or .eml.")
@@ -96,14 +96,14 @@ def preview(
         if not content["posts"]:
             fail("There is no public post of the last seven days, so there would be no digest.")
     link = f"{site.unsubscribe_url}?token=preview"
-    rendered = mail.render(email, locale or mail.locale_of(whom), site, whom, link, **content)
+    rendered = sending.render(email, locale or sending.locale_of(whom), site, whom, link, **content)
     match file.suffix:
         case ".html":
             file.write_text(rendered.html, "utf-8")
         case ".txt":
             file.write_text(rendered.text, "utf-8")
         case _:
-            file.write_bytes(mail.compose(site, whom, rendered, link).as_bytes())
+            file.write_bytes(sending.compose(site, whom, rendered, link).as_bytes())
     if as_json:
         print_json({"file": str(file.resolve()), "subject": rendered.subject})
     else:

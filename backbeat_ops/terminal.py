@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 
 from backbeat.runtime import as_json
-from manage import localcloud
-from manage.stack import Stack
+from backbeat_ops import localcloud
+from backbeat_ops.stack import Stack
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)

@@ -1,0 +1,1 @@
+"""What an application calls: forms to upload with, and markup that shows what became of an upload."""
