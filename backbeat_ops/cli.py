@@ -16,8 +16,11 @@ from rich.table import Table
 
 from backbeat import ledger
 from backbeat.app.uploads import upload_key
+from backbeat.messages import sortable
 from backbeat.models import Post, RunRecord
-from backbeat.tasks import PRIORITIES, TASKS, InvalidTaskArguments, QueueNotFound, sortable
+from backbeat.producer import PRIORITIES, InvalidTaskArguments
+from backbeat.queues import QueueNotFound
+from backbeat.tasks import TASKS
 from backbeat_ops import data_cli, invoke, localcloud, mail, sample, schedules_cli, seed
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.localcloud import LocalCloudError

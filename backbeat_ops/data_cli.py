@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from backbeat.messages import as_json as plain
 from backbeat.models import User
 from backbeat.posts import archive
-from backbeat.runtime import as_json as plain
 from backbeat_ops.stack import Stack
 from backbeat_ops.terminal import AsJson, console, fail, print_json, size, the_stack
 

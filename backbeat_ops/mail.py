@@ -15,12 +15,13 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from backbeat import queues
 from backbeat.mail import deliveries, digest, sending
 from backbeat.mail.deliveries import NotUnknown, State
 from backbeat.mail.sending import Site
-from backbeat.messages import Message
+from backbeat.messages import Message, sortable
 from backbeat.models import Delivery, User
-from backbeat.tasks import TASKS, queue_url, sortable, sqs
+from backbeat.tasks import TASKS
 from backbeat_ops.stack import Stack
 from backbeat_ops.terminal import AsJson, ago, console, fail, print_json, the_stack
 
@@ -185,7 +186,4 @@ def _send_again(stack: Stack, row: Delivery) -> None:
         kwargs={"user_id": row.user_id},
         sent_at=row.logical_time,
     )
-    sqs().send_message(
-        QueueUrl=queue_url(task.queue_name(stack.name)),
-        MessageBody=json.dumps(message.model_dump(mode="json", exclude_none=True), ensure_ascii=False),
-    )
+    queues.put(task.queue_name(stack.name), message.to_json())

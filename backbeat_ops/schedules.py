@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import boto3
 from pydantic import TypeAdapter, ValidationError
 
-from backbeat import ledger, messages
+from backbeat import ledger, messages, queues
+from backbeat.aws import schedule_group, scheduler
 from backbeat.ledger import SETTLED
 from backbeat.messages import InvalidMessage, Message, iso
 from backbeat.models import RunRecord
-from backbeat.tasks import TASKS, InvalidTaskArguments, Task, queue_url, schedule_group, scheduler, sqs
+from backbeat.producer import InvalidTaskArguments, Task
+from backbeat.tasks import TASKS
 from backbeat_ops import emulator
 from backbeat_ops.emulator import NotUnderstood
 
@@ -134,7 +136,7 @@ def switch(schedule: Schedule, state: Literal["ENABLED", "DISABLED"]) -> None:
 def send(schedule: Schedule, at: datetime) -> Message:
     """Put a schedule's message for a time on its queue, and note it in the ledger; return it."""
     message = schedule.message(at)
-    sqs().send_message(QueueUrl=queue_url(schedule.queue), MessageBody=schedule.body(at))
+    queues.put(schedule.queue, schedule.body(at))
     # Only now: the other way round, a run could be noted, and then not sent for ever. Sent twice it runs once.
     ledger.queued(message, schedule.task.task_class)
     return message
@@ -223,9 +225,9 @@ def run_by_hand(stack: str, task: Task[Any], kwargs: Mapping[str, Any], at: date
         InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
         QueueNotFound: The stack has no queue for the task.
     """
-    _, body = task.message(kwargs, at)
-    sqs().send_message(QueueUrl=queue_url(task.queue_name(stack)), MessageBody=body)
-    return Message.model_validate_json(body)
+    message = task.message(kwargs, at)
+    queues.put(task.queue_name(stack), message.to_json())
+    return message
 
 
 def arguments(task: Task[Any], given: Sequence[str]) -> dict[str, Any]:

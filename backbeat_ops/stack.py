@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from backbeat import models, tasks
+from backbeat import models, queues
 from backbeat.tasks import TASKS
 
 
@@ -66,12 +66,9 @@ class Stack:
 
     def bind(self) -> None:
         """Point the models and the producers of this process at the stack."""
-        os.environ["BACKBEAT_STACK"] = self.name
+        queues.bind(self.name)
         models.bind(self.tables)
         os.environ.update(self.tables)
-        tasks.sqs.cache_clear()
-        tasks.scheduler.cache_clear()
-        tasks.queue_url.cache_clear()
 
     def tasks(self) -> dict[str, dict[str, str]]:
         """By task: its class, function, queue and dead queue, and the queues' URLs."""
@@ -84,8 +81,8 @@ class Stack:
                 "function": f"{self.name}-{name}",
                 "queue": queue,
                 "queue_url": urls[queue],
-                "dead_queue": f"{queue}-dead",
-                "dead_queue_url": urls[f"{queue}-dead"],
+                "dead_queue": queues.dead_queue(queue),
+                "dead_queue_url": urls[queues.dead_queue(queue)],
             }
         return found
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from backbeat.runtime import as_json
+from backbeat.messages import as_json
 from backbeat_ops import localcloud
 from backbeat_ops.stack import Stack
 

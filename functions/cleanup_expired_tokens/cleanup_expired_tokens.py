@@ -21,7 +21,7 @@ from pynamodb.indexes import GlobalSecondaryIndex
 from pynamodb.transactions import TransactWrite
 
 from backbeat.models import Token, User, day_key, is_unmet, write_together
-from backbeat.runtime import InParts, Run
+from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
     PartDone,
@@ -71,7 +71,7 @@ class TokensCleaned:
     needed: int
 
 
-@cleanup_expired_tokens.implementation
+@implementation(cleanup_expired_tokens)
 def handle(run: Run, idle_days: int = 30, full: bool = False) -> TokensCleaned | InParts | PartDone:
     """Delete the tokens that have become worthless since the last run."""
     away_since = run.now - timedelta(days=idle_days)

@@ -20,12 +20,14 @@ from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
-from backbeat.messages import iso
+from backbeat import queues
+from backbeat.aws import dynamodb, s3
+from backbeat.messages import Message
 from backbeat.models import Comment, DayCounts, Like, Post, day_key, delete_post, is_unmet
 from backbeat.posts import archive
 from backbeat.posts.archive import Entry
-from backbeat.posts.files import delete_files, files_of, s3
-from backbeat.runtime import InParts, Rejected, Run
+from backbeat.posts.files import delete_files, files_of
+from backbeat.runtime import InParts, Rejected, Run, implementation
 from backbeat.sweeps import (
     SECONDS_TO_STOP,
     Json,
@@ -42,7 +44,7 @@ from backbeat.sweeps import (
     walk,
     watermark,
 )
-from backbeat.tasks import cleanup_old_posts, queue_url, sqs, stack_name
+from backbeat.tasks import cleanup_old_posts
 
 OLD = timedelta(days=365)
 GRACE = timedelta(days=30)
@@ -97,7 +99,7 @@ class Taken:
     restore: str
 
 
-@cleanup_old_posts.implementation
+@implementation(cleanup_old_posts)
 def handle(
     run: Run, mode: Literal["clean", "report"] = "clean", survey: str | None = None, full: bool = False
 ) -> Surveyed | Taken | InParts | PartDone:
@@ -200,7 +202,7 @@ def decide(run: Run, mode: str, found: Counter[str]) -> Surveyed:
     if mode == "clean" and total + found["show"] == 0:
         advance(run.task.name, run.now)
     elif mode == "clean":
-        table = archive.dynamodb().describe_table(TableName=Post.Meta.table_name)["Table"]
+        table = dynamodb().describe_table(TableName=Post.Meta.table_name)["Table"]
         if total > BRAKE * table["ItemCount"]:
             raise Rejected(
                 "brake",
@@ -209,10 +211,8 @@ def decide(run: Run, mode: str, found: Counter[str]) -> Surveyed:
                 f"s3://{archive.bucket()}/surveys/{run.id}/. To approve: backbeat run {run.task.name} survey={run.id}",
             )
         following = f"{run.id}/take"
-        message = {"task": run.task.name, "id": following, "kwargs": {"survey": run.id}, "sent_at": iso(run.now)}
-        sqs().send_message(
-            QueueUrl=queue_url(run.task.queue_name(stack_name())), MessageBody=json.dumps(message, ensure_ascii=False)
-        )
+        taking = Message(task=run.task.name, id=following, kwargs={"survey": run.id}, sent_at=run.now)
+        queues.put(run.task.queue, taking.to_json())
     return Surveyed(found["posts"], found["hide"], found["delete"], found["show"], found["bytes"], following)
 
 

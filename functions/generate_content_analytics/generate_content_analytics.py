@@ -18,6 +18,7 @@ from typing import Any
 
 from pynamodb.exceptions import PutError, UpdateError
 
+from backbeat.aws import s3
 from backbeat.models import (
     SHARDS,
     Activity,
@@ -30,8 +31,7 @@ from backbeat.models import (
     User,
     is_unmet,
 )
-from backbeat.posts.files import s3
-from backbeat.runtime import InParts, Run
+from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import PartDone, Tally, in_parts
 from backbeat.tasks import generate_content_analytics
 from report import LONGEST_TEXT, DayReport, TopPost, to_csv, to_html, to_json
@@ -73,7 +73,7 @@ class Reported:
     recounted: int
 
 
-@generate_content_analytics.implementation
+@implementation(generate_content_analytics)
 def handle(full: bool, run: Run) -> Reported | InParts | PartDone:
     """Count the shards, then put the reports together."""
     return in_parts(

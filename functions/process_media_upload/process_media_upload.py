@@ -19,26 +19,21 @@ import tempfile
 from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 
 from backbeat.app.uploads import post_of
+from backbeat.aws import s3
 from backbeat.models import Post, is_unmet
-from backbeat.runtime import NotYet, Rejected, Run, Skipped
+from backbeat.runtime import NotYet, Rejected, Run, Skipped, implementation
 from backbeat.tasks import process_media_upload
 from kinds import PICTURES, VIDEOS, kind_of
 from renditions import RECIPE, Limits, Media, Unusable
 from sandbox import Sandbox
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 FOR_EVER = "public, max-age=31536000, immutable"
 """A rendition's key names its content and recipe, so what it holds never changes."""
@@ -78,7 +73,7 @@ class MediaRemoved:
     renditions: int
 
 
-@process_media_upload.implementation
+@implementation(process_media_upload)
 def handle(
     bucket: str,
     key: str,
@@ -182,12 +177,6 @@ class Change:
 
 class _Gone(Exception):
     """The upload is not there any more."""
-
-
-@cache
-def s3() -> "S3Client":
-    """The process's S3 client."""
-    return boto3.client("s3", config=Config(connect_timeout=2, read_timeout=20, retries={"mode": "standard"}))
 
 
 def limits() -> Limits:

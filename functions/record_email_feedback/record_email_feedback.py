@@ -12,7 +12,7 @@ from typing import Any
 from backbeat.mail import deliveries
 from backbeat.mail.deliveries import Feedback
 from backbeat.models import Delivery, User
-from backbeat.runtime import Rejected, Run, Skipped
+from backbeat.runtime import Rejected, Run, Skipped, implementation
 from backbeat.tasks import record_email_feedback
 
 MOST_SOFT_BOUNCES = 5
@@ -33,7 +33,7 @@ class FeedbackRecorded:
     email_status: str
 
 
-@record_email_feedback.implementation
+@implementation(record_email_feedback)
 def handle(detail_type: str, detail: Mapping[str, Any], run: Run) -> FeedbackRecorded | Skipped:
     """Record one event; see the declaration for the arguments."""
     try:

@@ -6,7 +6,6 @@ a run that crashed and goes on, or is made again, writes to nobody twice. Everyb
 unknown; an unknown one becomes a message of its own, and with it a dead letter of its own.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,15 +14,16 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from backbeat import queues
 from backbeat.mail import digest, sending
 from backbeat.mail.deliveries import AlreadySent, InHand, Unknown
 from backbeat.mail.digest import WEEK, Chosen
 from backbeat.mail.sending import SECONDS_FOR_ONE, Pacer, Site
-from backbeat.messages import Message
+from backbeat.messages import Message, sortable
 from backbeat.models import User, day_keys
-from backbeat.runtime import InParts, Rejected, Run, Skipped, logger
+from backbeat.runtime import InParts, Rejected, Run, Skipped, implementation, logger
 from backbeat.sweeps import MOST_PARTS, PartDone, Tally, Unfinished, in_parts
-from backbeat.tasks import queue_url, send_content_digest_email, sortable, sqs, stack_name
+from backbeat.tasks import send_content_digest_email
 
 SHARE = 0.8
 """Of the account's sending rate and quota; the rest is kept for welcomes."""
@@ -65,7 +65,7 @@ class SentToOne:
     message_id: str
 
 
-@send_content_digest_email.implementation
+@implementation(send_content_digest_email)
 def handle(run: Run, user_id: str | None = None) -> DigestSent | SentToOne | InParts | PartDone | Skipped:
     """Send the digest to all, or to one; see the declaration for the arguments."""
     if user_id is not None:
@@ -196,10 +196,7 @@ def _hand_over(user_id: str, run: Run) -> None:
     message = Message(
         task=run.task.name, id=f"{sortable(run.now)}-{user_id}", kwargs={"user_id": user_id}, sent_at=run.now
     )
-    sqs().send_message(
-        QueueUrl=queue_url(run.task.queue_name(stack_name())),
-        MessageBody=json.dumps(message.model_dump(mode="json", exclude_none=True), ensure_ascii=False),
-    )
+    queues.put(run.task.queue, message.to_json())
 
 
 def _sum_up(tallies: list[Mapping[str, Any]]) -> DigestSent:

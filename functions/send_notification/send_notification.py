@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from pynamodb.exceptions import PutError
 
+from backbeat.messages import sortable
 from backbeat.models import Notification, User, is_unmet
-from backbeat.runtime import Rejected, Run, Skipped
-from backbeat.tasks import send_notification, sortable
+from backbeat.runtime import Rejected, Run, Skipped, implementation
+from backbeat.tasks import send_notification
 
 LONGEST_TEXT = 1_000
 
@@ -22,7 +23,7 @@ class NotificationWritten:
     notification_id: str
 
 
-@send_notification.implementation
+@implementation(send_notification)
 def handle(user_id: str, kind: str, text: str, run: Run, link: str | None = None) -> NotificationWritten | Skipped:
     """Write one notification; see the declaration for the arguments."""
     if not kind or not text.strip() or len(text) > LONGEST_TEXT:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from backbeat.mail import sending
 from backbeat.mail.deliveries import AlreadySent
 from backbeat.models import User
-from backbeat.runtime import Rejected, Run, Skipped
+from backbeat.runtime import Rejected, Run, Skipped, implementation
 from backbeat.tasks import send_welcome_email
 
 
@@ -23,7 +23,7 @@ class WelcomeSent:
     message_id: str
 
 
-@send_welcome_email.implementation
+@implementation(send_welcome_email)
 def handle(user_id: str, run: Run) -> WelcomeSent | Skipped:
     """Send one welcome; see the declaration for the arguments."""
     try:

@@ -13,7 +13,7 @@ from typing import Any
 from pynamodb.exceptions import UpdateError
 
 from backbeat.models import Post, is_unmet
-from backbeat.runtime import InParts, Run
+from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
     PartDone,
@@ -55,7 +55,7 @@ class PostsScored:
     busy: int
 
 
-@update_post_engagement_scores.implementation
+@implementation(update_post_engagement_scores)
 def handle(run: Run, full: bool = False) -> PostsScored | InParts | PartDone:
     """Score the posts that are young or were touched, or all."""
 

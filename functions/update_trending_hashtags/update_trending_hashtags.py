@@ -20,7 +20,7 @@ from pynamodb.exceptions import PutError
 
 from backbeat import hashtags
 from backbeat.models import Hashtag, HashtagTally, Post, TrendingHashtags, day_keys, is_unmet
-from backbeat.runtime import Run, Skipped
+from backbeat.runtime import Run, Skipped, implementation
 from backbeat.tasks import update_trending_hashtags
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class Trends:
     rows_written: int
 
 
-@update_trending_hashtags.implementation
+@implementation(update_trending_hashtags)
 def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
     """Bring the tallies up to date, rank the week, and write what differs."""
     until = _hour(run.now)

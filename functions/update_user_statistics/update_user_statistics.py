@@ -20,7 +20,7 @@ from pynamodb.expressions.update import Action
 
 from backbeat import models
 from backbeat.models import Follow, Post, User, is_unmet
-from backbeat.runtime import InParts, Run
+from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
     PartDone,
@@ -63,7 +63,7 @@ class UsersCounted:
     busy: int
 
 
-@update_user_statistics.implementation
+@implementation(update_user_statistics)
 def handle(run: Run, full: bool = False) -> UsersCounted | InParts | PartDone:
     """Recount who was touched, and tonight's slice, or everyone."""
 

@@ -1,4 +1,4 @@
-"""Imports point one way: functions and manage use layers/shared, and nothing points back."""
+"""Imports point one way: functions and the operator's side use layers/shared, and nothing points back."""
 
 import ast
 import re
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -63,6 +64,32 @@ def test_the_operators_side_imports_no_function() -> None:
 def test_a_function_imports_neither_another_one_nor_the_operators_side() -> None:
     for name, own in FUNCTIONS.items():
         assert imports_of(f"functions/{name}", {"backbeat_ops", "tests"} | ALL_MODULES - own) == []
+
+
+def module_name(path: Path) -> str:
+    """The name under which a file of the shared layer is imported."""
+    parts = path.relative_to(ROOT / "layers/shared").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_of(path: Path, modules: set[str]) -> set[str]:
+    """Those of some modules that a file imports, wherever in it: in a function, or for type checkers alone, as well."""
+    found = set()
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                member = f"{node.module}.{alias.name}"
+                found.add(member if member in modules else node.module or "")
+    return found & modules
+
+
+def test_imports_within_the_shared_layer_have_no_circle() -> None:
+    files = {module_name(path): path for path in sources("layers/shared")}
+    graph = {name: imported_of(path, set(files)) for name, path in files.items()}
+    assert graph["backbeat.tasks"] == {"backbeat.producer"}  # that is, the graph has edges
+    TopologicalSorter(graph).prepare()  # its error names the circle
 
 
 providers = cache(packages_distributions)

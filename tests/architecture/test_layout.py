@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from support import ROOT, STACK, logical_ids, logical_name, resolve, resources, template
 
-from backbeat.tasks import TASKS, Task
+from backbeat.producer import Task
+from backbeat.tasks import TASKS
 
 NO_TASKS = {"unsubscribe"}
 """Functions that answer a request instead of a queue."""

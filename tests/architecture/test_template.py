@@ -16,7 +16,8 @@ from pynamodb.attributes import TTLAttribute
 from support import ROOT, STACK, arn, logical_ids, logical_name, resolve, resources, template
 
 from backbeat.models import TABLES
-from backbeat.tasks import PRIORITIES, TASKS, Task
+from backbeat.producer import PRIORITIES, Task
+from backbeat.tasks import TASKS
 
 CAPACITY = {"minimal": 22, "standard": 66, "large": 660}
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from support import Backbeat
 
+from backbeat import queues
 from backbeat.messages import Message
 from backbeat.models import Delivery, Post, User
-from backbeat.tasks import queue_url, sqs
 from backbeat_ops import schedules
 from backbeat_ops.stack import Stack
 
@@ -39,9 +39,9 @@ def test_each_member_is_welcomed_once_though_every_message_comes_twice(cloud: St
         messages.append(
             Message(task="send_welcome_email", id=f"twice-{number}", kwargs={"user_id": user_id}, sent_at=NOW)
         )
-    url = queue_url(f"{cloud.name}-emails-send_welcome_email")
+    queue = f"{cloud.name}-emails-send_welcome_email"
     for message in [*messages, *messages]:
-        sqs().send_message(QueueUrl=url, MessageBody=message.model_dump_json(exclude_none=True))
+        queues.put(queue, message.to_json())
     assert {run.outcome for run in schedules.wait(messages, 120)} <= {"succeeded", "skipped"}
     mails = sent_to("twice.example")
     assert sorted(mail["To"][0] for mail in mails) == sorted(f"{user_id}@twice.example" for user_id in users)
@@ -58,8 +58,8 @@ def test_each_member_is_welcomed_once_though_every_message_comes_twice(cloud: St
 def test_the_link_in_a_mail_asks_first_and_then_unsubscribes(cloud: Stack) -> None:
     join("reader", "link.example")
     message = Message(task="send_welcome_email", id="link", kwargs={"user_id": "reader"}, sent_at=NOW)
-    url = queue_url(f"{cloud.name}-emails-send_welcome_email")
-    sqs().send_message(QueueUrl=url, MessageBody=message.model_dump_json(exclude_none=True))
+    queue = f"{cloud.name}-emails-send_welcome_email"
+    queues.put(queue, message.to_json())
     schedules.wait([message], 120)
     (mail,) = sent_to("link.example")
     found = re.search(r"https://(\w+)\.lambda-url\.\S+\?token=(\S+)", mail["BodyText"])

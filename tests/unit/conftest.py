@@ -12,7 +12,7 @@ from hypothesis import settings
 from moto import mock_aws
 from support import STACK, Calls, Outbox, Queue, function_environment, resolve, resources
 
-from backbeat import models, runtime, sweeps, tasks
+from backbeat import models, queues, runtime, sweeps
 from backbeat.mail import sending
 
 settings.register_profile("untimed", deadline=None)
@@ -61,9 +61,7 @@ def aws(_no_network: None) -> Iterator[None]:
         for name in resources("AWS::SecretsManager::Secret"):
             boto3.client("secretsmanager").create_secret(Name=name, SecretString=f"the value of {name}")
         models.bind({variable: function_environment_of(variable) for variable in models.TABLES})
-        tasks.sqs.cache_clear()
-        tasks.scheduler.cache_clear()
-        tasks.queue_url.cache_clear()
+        queues.bind(STACK)
         with permissions.enforced() as denied:
             yield
         assert denied == []

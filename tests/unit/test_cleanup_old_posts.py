@@ -27,8 +27,6 @@ def queue(aws: None, few_parts: None, monkeypatch: pytest.MonkeyPatch) -> Queue:
     for name, value in function_environment("CleanupOldPostsFunction").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("cleanup_old_posts.BRAKE", 1.0)
-    files.s3.cache_clear()
-    archive.dynamodb.cache_clear()
     return Queue(f"{STACK}-maintenance-{TASK}")
 
 

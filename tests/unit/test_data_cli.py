@@ -10,7 +10,7 @@ from support import function_environment
 from typer.testing import CliRunner
 
 from backbeat.models import Comment, Post, User
-from backbeat.posts import archive, files
+from backbeat.posts import archive
 from backbeat_ops import cli, data_cli
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -29,8 +29,6 @@ def _stack(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in buckets:
         monkeypatch.setenv(f"{name.upper()}_BUCKET", "set by the command")
     monkeypatch.setattr(data_cli, "the_stack", lambda context: Stack(buckets=buckets))
-    files.s3.cache_clear()
-    archive.dynamodb.cache_clear()
     User.join("ann", name="Ann", email="ann@example.com", at=NOW)
 
 

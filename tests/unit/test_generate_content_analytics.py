@@ -18,7 +18,6 @@ from support import ROOT, STACK, Context, Queue, function_environment
 import generate_content_analytics as analytics
 from backbeat import models
 from backbeat.models import Activity, Comment, DayCounts, DayTotals, Delivery, Post, Report, RunRecord, User, day_key
-from backbeat.posts import files
 from generate_content_analytics import handle
 from report import DayReport, TopPost, to_csv, to_html, to_json
 
@@ -38,7 +37,6 @@ def _few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def queue(aws: None, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    files.s3.cache_clear()
     monkeypatch.setenv("REPORTS_BUCKET", function_environment("GenerateContentAnalyticsFunction")["REPORTS_BUCKET"])
     return Queue(f"{STACK}-analytics-generate_content_analytics")
 
@@ -241,7 +239,6 @@ def test_a_mark_made_while_days_are_counted_is_not_lost() -> None:
 
 def test_what_deletes_rows_marks_their_days(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The models' methods; cleanup_old_posts and the restore have tests of their own."""
-    files.s3.cache_clear()
     for bucket in ("MEDIA_BUCKET", "UPLOADS_BUCKET"):
         monkeypatch.setenv(bucket, function_environment("CleanupOldPostsFunction")[bucket])
     for ago, name in enumerate(("ann", "bob")):
@@ -319,7 +316,7 @@ def test_a_run_cut_off_anywhere_is_made_up_for(queue: Queue, monkeypatch: pytest
     steps = {"_count_shard": 1, "_store_counts": 1, "_store": 2, "_publish": 2}
     for step, on in steps.items():
         monkeypatch.setattr(analytics, step, cut_off(step, on))
-    monkeypatch.setattr("backbeat.tasks.Retry.wait", lambda *_: 0)
+    monkeypatch.setattr("backbeat.producer.Retry.wait", lambda *_: 0)
     assert make_run(queue).outcome == "succeeded"
     assert cut == list(steps)
     for ago in range(4):

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from support import ROOT
 
 from backbeat import messages
-from backbeat.tasks import TASKS, Retry, Task
+from backbeat.producer import Retry, Task
+from backbeat.tasks import TASKS
 from backbeat_ops import emulator
 
 GUIDE = (ROOT / "docs/guide.md").read_text()

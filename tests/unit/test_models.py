@@ -24,7 +24,6 @@ from backbeat.models import (
     User,
     day_key,
 )
-from backbeat.posts import files
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -234,7 +233,6 @@ def test_a_token_can_be_renewed(ann: str) -> None:
 def buckets(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in function_environment("CleanupOldPostsFunction").items():
         monkeypatch.setenv(name, value)
-    files.s3.cache_clear()
 
 
 def test_a_post_is_removed_with_all_that_belongs_to_it(post: str, ann: str, bob: str, buckets: None) -> None:

@@ -67,7 +67,6 @@ def queue(media_queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Queue:
     for name, value in function_environment("ProcessMediaUploadFunction").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("random.uniform", lambda low, high: 0)
-    function.s3.cache_clear()
     Post("post-1", author_id="ada", text="Look!", created_at=WHEN).save()
     return media_queue
 

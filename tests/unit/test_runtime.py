@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 from support import Context, Queue
 
-from backbeat import ledger, models
-from backbeat.runtime import Implementation, NotYet, Rejected, Run, RunFailed, Skipped
+from backbeat import aws, ledger, models
+from backbeat.runtime import Implementation, NotYet, Rejected, Run, RunFailed, Skipped, implementation
 from backbeat.tasks import process_media_upload
 
 TASK = "process_media_upload"
@@ -45,7 +45,7 @@ def implement(does: Callable[[Run], Any]) -> Implementation[Any]:
     ) -> Any:
         return does(run)
 
-    return process_media_upload.implementation(handle)
+    return Implementation(process_media_upload, handle)
 
 
 def failing(run: Run) -> Any:
@@ -293,7 +293,7 @@ class TestBareMessages:
 def test_the_implementation_must_have_the_declared_arguments() -> None:
     with pytest.raises(TypeError, match="process_media_upload is declared with"):
 
-        @process_media_upload.implementation
+        @implementation(process_media_upload)
         def handle(bucket: str, run: Run) -> None: ...
 
 
@@ -321,8 +321,6 @@ def test_a_receipt_that_ran_out_still_reports_the_failure(media_queue: Queue, mo
             {"Error": {"Code": "ReceiptHandleIsInvalid", "Message": "it ran out"}}, "ChangeMessageVisibility"
         )
 
-    from backbeat import tasks
-
-    monkeypatch.setattr(tasks.sqs(), "change_message_visibility", refuse)
+    monkeypatch.setattr(aws.sqs(), "change_message_visibility", refuse)
     sent = media_queue.send(message())
     assert media_queue.deliver(implement(failing)) == [sent]

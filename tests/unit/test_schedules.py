@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from backbeat import ledger
 from backbeat.ledger import Outcome
 from backbeat.messages import Message
+from backbeat.producer import InvalidTaskArguments, Retry, Task
 from backbeat.runtime import Implementation, Rejected, Run
-from backbeat.tasks import TASKS, InvalidTaskArguments, Retry, Task, send_welcome_email
+from backbeat.tasks import TASKS, send_welcome_email
 from backbeat_ops import schedules, schedules_cli
 from backbeat_ops.cli import app
 from backbeat_ops.emulator import NotUnderstood
@@ -83,7 +84,7 @@ def implemented(does: Any) -> Implementation[Any]:
     def handle(user_id: str, run: Run) -> Any:
         return does(run)
 
-    return send_welcome_email.implementation(handle)
+    return Implementation(send_welcome_email, handle)
 
 
 def test_schedules_are_read_as_they_are_deployed(queue: Queue) -> None:

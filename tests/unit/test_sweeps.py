@@ -52,7 +52,7 @@ class Sweep:
         ) -> Sum | InParts | PartDone:
             return in_parts(run, plan=lambda: self.plan, work=add, finish=sum_up)
 
-        return process_media_upload.implementation(handle)
+        return Implementation(process_media_upload, handle)
 
 
 def run() -> models.RunRecord:

@@ -12,17 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import STACK, Queue, resolve, resources
 
-from backbeat import messages, tasks
+from backbeat import aws, messages, producer, queues
 from backbeat.messages import Message
-from backbeat.tasks import (
-    PRIORITIES,
-    InvalidTaskArguments,
-    QueueNotFound,
-    Retry,
-    ScheduleGroupNotFound,
-    Task,
-    process_media_upload,
-)
+from backbeat.producer import PRIORITIES, InvalidTaskArguments, Retry, ScheduleGroupNotFound, Task
+from backbeat.queues import NotTaken, QueueNotFound
+from backbeat.tasks import process_media_upload
 
 KWARGS = {"bucket": "b", "key": "k"}
 DEFAULTS = {"version_id": None, "event_name": "ObjectCreated:Put"}
@@ -38,7 +32,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
         def now(cls, tz: Any = None) -> datetime:
             return NOW
 
-    monkeypatch.setattr(tasks, "datetime", Clock)
+    monkeypatch.setattr(producer, "datetime", Clock)
 
 
 @pytest.fixture
@@ -208,10 +202,29 @@ def test_a_stack_without_a_group_for_one_time_schedules_is_named(
         error = {"Code": "ResourceNotFoundException", "Message": "Schedule group does not exist."}
         raise ClientError({"Error": error}, "CreateSchedule")
 
-    monkeypatch.setattr(tasks.scheduler(), "create_schedule", without_the_group)
+    monkeypatch.setattr(aws.scheduler(), "create_schedule", without_the_group)
     with pytest.raises(ScheduleGroupNotFound, match=f"'{STACK}-delayed' in us-east-1"):
         process_media_upload.apply_async(KWARGS, countdown=86_400)
     assert media_queue.depth() == (0, 0)
+
+
+def test_several_messages_go_ten_to_a_call(calls: list[tuple[str, dict[str, Any]]], media_queue: Queue) -> None:
+    queues.put_all(media_queue.name, [f"{number}" for number in range(21)])
+    assert [(operation, len(sent["Entries"])) for operation, sent in calls] == [
+        ("SendMessageBatch", 10),
+        ("SendMessageBatch", 10),
+        ("SendMessageBatch", 1),
+    ]
+    assert [entry["MessageBody"] for _, sent in calls for entry in sent["Entries"]] == [f"{n}" for n in range(21)]
+
+
+def test_what_the_queue_did_not_take_of_several_is_named(media_queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> dict[str, Any]:
+        return {"Failed": [{"Id": "1", "SenderFault": False, "Code": "InternalError", "Message": "try again"}]}
+
+    monkeypatch.setattr(aws.sqs(), "send_message_batch", refuse)
+    with pytest.raises(NotTaken, match=f"{media_queue.name} did not take message 2 of 3: try again"):
+        queues.put_all(media_queue.name, ["a", "b", "c"])
 
 
 def test_what_is_sent_is_what_is_parsed(media_queue: Queue) -> None:
@@ -232,9 +245,9 @@ def test_an_unknown_class_is_refused_at_the_declaration() -> None:
 
 
 def test_a_task_without_a_class_is_of_the_default_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "TASKS", {})
+    monkeypatch.setattr(producer, "DECLARED", {})
 
-    @tasks.task()
+    @producer.task()
     def anything() -> None: ...
 
     assert anything.task_class == "default"

@@ -151,7 +151,7 @@ def bury(message: Message) -> None:
 
 def finish(message: Message, task_class: str, attempt: Attempt) -> None:
     """Write how a run in parts ended, from within whichever of its messages finished it."""
-    whole = message.model_copy(update={"part": None})
+    whole = message.for_part(None)
     actions = [*_identity(whole, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
     if _updated(_row(whole), actions, RunRecord.outcome.does_not_exist() | (RunRecord.outcome != Outcome.SUCCEEDED)):
         _count(whole, attempt.outcome, duration_ms=attempt.duration_ms)
@@ -159,7 +159,7 @@ def finish(message: Message, task_class: str, attempt: Attempt) -> None:
 
 def incomplete(message: Message, error: str) -> None:
     """Mark the run that a dead part belongs to as incomplete, naming the part."""
-    row = _row(message.model_copy(update={"part": None}))
+    row = _row(message.for_part(None))
     _updated(
         row,
         [RunRecord.outcome.set(Outcome.INCOMPLETE), RunRecord.error.set(f"part {message.part} is dead: {error}")],

@@ -1,15 +1,14 @@
-"""What arrives on a queue, in one form: our own messages, S3 notifications and EventBridge events."""
+"""What travels: a message to a task, and in that form what else arrives on a queue, S3's and EventBridge's events."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
-
-from backbeat.tasks import explain, sortable
 
 
 class InvalidMessage(ValueError):
@@ -56,10 +55,39 @@ class Message(BaseModel):
         assert time is not None  # the validator has seen to it
         return time.astimezone(UTC)
 
+    def to_json(self) -> str:
+        """The message as the body that travels; what is not given is left out."""
+        return json.dumps(self.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
+
+    def for_part(self, number: int | None) -> "Message":
+        """The same run's message for one of its parts, or, without a number, for the whole of it."""
+        return self.model_copy(update={"part": number})
+
 
 def iso(time: datetime) -> str:
     """A time as ISO 8601 in UTC with `Z`, without a fraction where it has none."""
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def sortable(time: datetime) -> str:
+    """The start of an id: a UTC time to the millisecond, so that ids sort as they happened."""
+    utc = time.astimezone(UTC)
+    return f"{utc:%Y%m%dT%H%M%S}.{utc.microsecond // 1000:03}Z"
+
+
+def as_json(value: Any) -> Any:
+    """A value as plain JSON values: a dataclass as an object, a time as its text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    return json.loads(json.dumps(value, default=str))
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error as one line that names each field and what is wrong with it."""
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) or 'value'}: {detail['msg']}"
+        for detail in error.errors(include_url=False, include_context=False)
+    )
 
 
 def split(body: str) -> list[str]:

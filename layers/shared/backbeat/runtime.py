@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -20,10 +20,12 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 
-from backbeat import ledger, messages
+from backbeat import ledger, messages, queues
+from backbeat.aws import sqs
 from backbeat.ledger import AlreadySucceeded, Attempt, Claimed, Outcome
-from backbeat.messages import InvalidMessage, Message
-from backbeat.tasks import InvalidTaskArguments, Task, queue_url, sqs, stack_name
+from backbeat.messages import InvalidMessage, Message, as_json
+from backbeat.producer import InvalidTaskArguments, Task
+from backbeat.queues import dead_queue, queue_url
 
 R = TypeVar("R")
 
@@ -131,7 +133,7 @@ class _ComesBack(Exception):
 
 
 class Implementation(Generic[R]):
-    """A task's function with everything around it; made by `Task.implementation`.
+    """A task's function with everything around it; made by the decorator `implementation`.
 
     Calling it calls the function itself, as tests do; `lambda_handler` is what Lambda calls.
     """
@@ -162,7 +164,7 @@ class Implementation(Generic[R]):
                 return dict(process_partial_response(event, self._receive, processor, context))
             delivery = _Delivery(
                 body=json.dumps(event),
-                queue=self.task.queue_name(stack_name()),
+                queue=self.task.queue,
                 message_id=context.aws_request_id,
                 sent=datetime.now(UTC),
                 receipt=None,
@@ -189,8 +191,7 @@ class Implementation(Generic[R]):
             raise _ComesBack("too little time left to start")
         bodies = messages.split(delivery.body)
         if len(bodies) > 1:
-            for body in bodies:
-                sqs().send_message(QueueUrl=queue_url(delivery.queue), MessageBody=body)
+            queues.put_all(delivery.queue, bodies)
             logger.info("split", extra={"records": len(bodies)})
             return
         attempt, wait = self._run(delivery, lambda_context)
@@ -309,17 +310,30 @@ class Implementation(Generic[R]):
         metrics.add_metric(name="Duration", unit=MetricUnit.Milliseconds, value=attempt.duration_ms)
 
 
+def implementation(task: Task[Any]) -> Callable[[Callable[..., R]], Implementation[R]]:
+    """Decorate the function that does a task's work: its `lambda_handler` is what Lambda calls.
+
+    The function takes the declaration's parameters, and `run`.
+
+        @implementation(send_welcome_email)
+        def handle(user_id: str, run: Run) -> WelcomeSent: ...
+
+        lambda_handler = handle.lambda_handler
+
+    Raises:
+        TypeError: The parameters are not those of the declaration.
+    """
+
+    def implement(function: Callable[..., R]) -> Implementation[R]:
+        return Implementation(task, function)
+
+    return implement
+
+
 def _is_batch(event: Mapping[str, Any]) -> bool:
     """Whether an event is a batch of an SQS queue, not a bare message."""
     records = event.get("Records")
     return bool(isinstance(records, list) and records and records[0].get("eventSource") == "aws:sqs")
-
-
-def as_json(value: Any) -> Any:
-    """A value as plain JSON values: a dataclass as an object, a time as its text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    return json.loads(json.dumps(value, default=str))
 
 
 def for_ledger(result: Any) -> Any:
@@ -352,13 +366,10 @@ def _send_to_dead_queue(delivery: _Delivery, message: Message, attempt: Attempt,
         "run_id": message.id,
         "first_sent": messages.iso(delivery.sent),
     }
-    sqs().send_message(
-        QueueUrl=queue_url(f"{delivery.queue}-dead"),
-        MessageBody=delivery.body,
-        MessageAttributes={
-            name: {"DataType": "String", "StringValue": _UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", value)}
-            for name, value in attributes.items()
-        },
+    queues.put(
+        dead_queue(delivery.queue),
+        delivery.body,
+        attributes={name: _UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", value) for name, value in attributes.items()},
     )
 
 

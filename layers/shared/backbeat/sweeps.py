@@ -5,12 +5,11 @@ part to the same queue. A part stores its tally, and only then takes itself off 
 set empty runs the finish. Every step may happen twice, or stop half way and be delivered again: planning sends only
 what is pending, a part overwrites its own row, and the finish only sums up rows.
 
-    @update_user_statistics.implementation
+    @implementation(update_user_statistics)
     def handle(run: Run, full: bool = False) -> Recounted | InParts | PartDone:
         return in_parts(run, plan=lambda: slices(run.now, full), work=recount, finish=sum_up)
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +21,11 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.indexes import GlobalSecondaryIndex
 from pynamodb.models import Model
 
-from backbeat import ledger
+from backbeat import ledger, queues
 from backbeat.ledger import Attempt, Outcome
-from backbeat.messages import Message
+from backbeat.messages import as_json
 from backbeat.models import SweepPart, SweepRun, Watermark, day_keys, is_unmet
-from backbeat.runtime import InParts, NotYet, Run, as_json, for_ledger
-from backbeat.tasks import queue_url, sqs, stack_name
+from backbeat.runtime import InParts, NotYet, Run, for_ledger
 
 R = TypeVar("R")
 M = TypeVar("M", bound=Model)
@@ -286,25 +284,8 @@ def _sum_up(sweep: SweepRun, finish: Callable[[list[Tally]], R]) -> R:
 
 
 def _send(run: Run, numbers: Sequence[int]) -> None:
-    """Send parts to the task's queue, ten to a call.
-
-    Raises:
-        RuntimeError: SQS did not take some of them.
-    """
-    url = queue_url(run.task.queue_name(stack_name()))
-    for start in range(0, len(numbers), 10):
-        entries: Any = [
-            {"Id": str(number), "MessageBody": _part_message(run.message, number)}
-            for number in numbers[start : start + 10]
-        ]
-        failed = sqs().send_message_batch(QueueUrl=url, Entries=entries).get("Failed", [])
-        if failed:
-            raise RuntimeError(f"SQS did not take part {failed[0]['Id']} of {run.id}: {failed[0].get('Message')}")
-
-
-def _part_message(message: Message, number: int) -> str:
-    body = message.model_copy(update={"part": number}).model_dump(mode="json", exclude_none=True)
-    return json.dumps(body, ensure_ascii=False)
+    """Put parts on the task's queue."""
+    queues.put_all(run.task.queue, [run.message.for_part(number).to_json() for number in numbers])
 
 
 def _key(run: Run) -> str:

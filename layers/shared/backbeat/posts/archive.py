@@ -16,18 +16,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from backbeat.aws import dynamodb, s3
 from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
-from backbeat.posts.files import File, delete_files, files_of, s3
+from backbeat.posts.files import File, delete_files, files_of
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 Item = dict[str, Any]
@@ -66,13 +63,6 @@ class Restored:
     there: int
     files: int
     bytes: int
-
-
-@cache
-def dynamodb() -> "DynamoDBClient":
-    """The process's DynamoDB client for whole rows; its timeouts fit inside a function's."""
-    config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 4})
-    return boto3.client("dynamodb", config=config)
 
 
 def bucket() -> str:

@@ -2,14 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, TypedDict
 
-import boto3
-from botocore.config import Config
+from backbeat.aws import s3
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 
@@ -20,13 +17,6 @@ class File(TypedDict):
     key: str
     version_id: str
     size: int
-
-
-@cache
-def s3() -> "S3Client":
-    """The process's S3 client; its timeouts fit inside a function's."""
-    config = Config(connect_timeout=2, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
-    return boto3.client("s3", config=config)
 
 
 def files_of(post_id: str) -> list[File]:

@@ -1,0 +1,242 @@
+"""What a declared task is, and how a producer sends to it: `.delay()` and `.apply_async()`.
+
+The declarations are in `backbeat.tasks`. What a task does is not known here: a function implements a declaration with
+`backbeat.runtime.implementation`.
+"""
+
+import inspect
+import json
+import math
+import random
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, ParamSpec
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from backbeat import queues
+from backbeat.aws import delayed_group, scheduler, sqs, stack_name
+from backbeat.messages import Message, explain, sortable
+
+P = ParamSpec("P")
+
+PRIORITIES: Mapping[str, int] = {
+    "media": 9,
+    "emails": 8,
+    "users": 7,
+    "analytics": 5,
+    "maintenance": 3,
+    "default": 1,
+}
+"""The priority classes and their priorities: the ratio in which the template shares out capacity."""
+
+
+LONGEST_DELAY = timedelta(seconds=900)
+"""The longest that a queue itself delays a message (SQS, `DelaySeconds`)."""
+
+
+class InvalidTaskArguments(TypeError):
+    """The arguments do not fit the task's declaration; nothing was sent."""
+
+
+class ScheduleGroupNotFound(LookupError):
+    """The stack has no group for one-time schedules in this account and region; nothing was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a task is tried, and how long it waits in between.
+
+    Attributes:
+        attempts: Attempts in all; when the last one fails, the message is dead.
+        first_wait: Upper bound of the wait after the first attempt, in seconds; it doubles with each attempt.
+        longest_wait: Upper bound of every wait, in seconds (SQS keeps a message hidden for 12 hours at most).
+    """
+
+    attempts: int = 5
+    first_wait: float = 10
+    longest_wait: float = 900
+
+    def wait(self, attempt: int) -> int:
+        """Seconds to wait after failed attempt number `attempt` (from 1), with full jitter.
+
+        Full jitter draws evenly between zero and the exponential bound, so that messages that failed
+        together do not come back together (Brooker, "Exponential Backoff And Jitter", AWS, 2015).
+        """
+        bound = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
+        return round(random.uniform(0, bound))  # noqa: S311 - a spread, not a secret
+
+
+class Task(Generic[P]):
+    """A declared task: what a producer sends to and what a function implements.
+
+    Attributes:
+        name: The task's name, which its function, folder, queue and runs all bear.
+        task_class: Its priority class, a key of `PRIORITIES`.
+        retry: Its retry policy.
+    """
+
+    def __init__(self, declaration: Callable[P, None], task_class: str, retry: Retry) -> None:
+        if task_class not in PRIORITIES:
+            raise ValueError(f"task {declaration.__name__}: no priority class {task_class!r}")
+        self.name = declaration.__name__
+        self.task_class = task_class
+        self.retry = retry
+        self.signature = inspect.signature(declaration, eval_str=True)
+        self.__doc__ = declaration.__doc__
+        fields: dict[str, Any] = {
+            name: (p.annotation, ... if p.default is p.empty else p.default)
+            for name, p in self.signature.parameters.items()
+        }
+        config = ConfigDict(extra="forbid", strict=True)
+        self._arguments: type[BaseModel] = create_model(self.name, __config__=config, **fields)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}, class {self.task_class}>"
+
+    def queue_name(self, stack: str) -> str:
+        """The name of the task's queue in the stack named `stack`."""
+        return queues.queue_name(stack, self.task_class, self.name)
+
+    @property
+    def queue(self) -> str:
+        """The name of the task's queue in the process's stack."""
+        return self.queue_name(stack_name())
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Send one message that runs the task with these arguments; return the message's id.
+
+        Raises:
+            InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
+            QueueNotFound: The stack's queue for the task does not exist.
+        """
+        try:
+            given = self.signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise InvalidTaskArguments(f"{self.name}: {error}") from error
+        return self.apply_async(kwargs=given)
+
+    def apply_async(
+        self,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+    ) -> str:
+        """Send one message that runs the task with `kwargs`, now or later; return the message's id.
+
+        Up to 900 seconds the queue itself holds the message back. A longer wait becomes a one-time schedule that is
+        named after the message and deletes itself; it fires within the minute of its time. The run's logical time
+        is the time that was asked for.
+
+        Args:
+            kwargs: The task's arguments by name.
+            countdown: Seconds from now before which the task does not run.
+            eta: The time before which the task does not run, with its time zone; one in the past means now.
+
+        Raises:
+            InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
+            QueueNotFound: The stack's queue for the task does not exist.
+            ScheduleGroupNotFound: The stack's group for one-time schedules does not exist.
+            ValueError: Both `countdown` and `eta` are given, `countdown` is negative or no number, or `eta` has no
+                time zone.
+        """
+        now = datetime.now(UTC)
+        time = self._time(now, countdown, eta)
+        message = self.message(kwargs or {}, time)
+        wait = time - now
+        if wait <= LONGEST_DELAY:
+            queues.put(self.queue, message.to_json(), delay=math.ceil(wait.total_seconds()))
+        else:
+            self._schedule(message, time)
+        return message.id
+
+    def message(self, kwargs: Mapping[str, Any], time: datetime) -> Message:
+        """A new message that runs the task with `kwargs` at a logical time.
+
+        Raises:
+            InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
+        """
+        if not isinstance(kwargs, Mapping):
+            raise InvalidTaskArguments(f"{self.name}: kwargs is a {type(kwargs).__name__}; arguments go by name")
+        try:
+            arguments = self._arguments.model_validate(dict(kwargs)).model_dump(mode="json", exclude_unset=True)
+        except ValidationError as error:
+            raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
+        message_id = f"{sortable(time)}-{secrets.token_hex(8)}"
+        return Message(task=self.name, id=message_id, kwargs=arguments, sent_at=time.astimezone(UTC))
+
+    def _time(self, now: datetime, countdown: float | None, eta: datetime | None) -> datetime:
+        """When the task is to run, given what the caller asked for."""
+        if countdown is not None and eta is not None:
+            raise ValueError(f"{self.name}: give countdown or eta, not both")
+        if countdown is not None:
+            if not 0 <= countdown < math.inf:
+                raise ValueError(f"{self.name}: countdown is {countdown}, not a number of seconds from 0 up")
+            return now + timedelta(seconds=countdown)
+        if eta is None:
+            return now
+        if eta.utcoffset() is None:
+            raise ValueError(f"{self.name}: eta {eta.isoformat()} has no time zone; say datetime.now(UTC) + ...")
+        return max(now, eta)
+
+    def _schedule(self, message: Message, time: datetime) -> None:
+        """Make a one-time schedule that puts a message on the task's queue, with the stack's own role."""
+        stack = stack_name()
+        url = queues.queue_url(self.queue_name(stack))
+        queue_arn = sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        _, partition, _, region, account, _ = queue_arn.split(":")
+        at = time.astimezone(UTC) + timedelta(microseconds=999_999)  # rounded up: at() knows whole seconds
+        group = delayed_group(stack)
+        try:
+            scheduler().create_schedule(
+                Name=message.id,
+                GroupName=group,
+                ClientToken=message.id,
+                ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+                FlexibleTimeWindow={"Mode": "OFF"},
+                ActionAfterCompletion="DELETE",
+                Target={
+                    "Arn": queue_arn,
+                    "RoleArn": f"arn:{partition}:iam::{account}:role/{stack}-scheduler-{region}",
+                    # The scheduler replaces its keywords wherever they stand; here they are somebody's words.
+                    "Input": message.to_json().replace("<aws.scheduler.", r"\u003caws.scheduler."),
+                    "DeadLetterConfig": {"Arn": queues.dead_queue(queue_arn)},
+                },
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+            raise ScheduleGroupNotFound(
+                f"no schedule group {group!r} in {region}: is the stack {stack!r} deployed with this version?"
+            ) from error
+
+    def parse(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn a message's JSON arguments into the task's typed ones.
+
+        Raises:
+            InvalidTaskArguments: They do not fit the declaration.
+        """
+        try:
+            parsed = self._arguments.model_validate_json(json.dumps(kwargs))
+        except ValidationError as error:
+            raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
+        return {name: getattr(parsed, name) for name in self._arguments.model_fields}
+
+
+DECLARED: dict[str, Task[Any]] = {}
+"""Every task declared so far, by name; `backbeat.tasks` has them all."""
+
+
+def task(task_class: str = "default", retry: Retry | None = None) -> Callable[[Callable[P, None]], Task[P]]:
+    """Declare a task: the decorated function's name, parameters and docstring are the declaration."""
+
+    def declare(declaration: Callable[P, None]) -> Task[P]:
+        declared = Task(declaration, task_class, retry or Retry())
+        DECLARED[declared.name] = declared
+        return declared
+
+    return declare
