@@ -9,7 +9,6 @@ import asyncio
 import errno
 import hashlib
 import json
-import shlex
 import subprocess
 import sys
 import time
@@ -18,15 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import boto3
-import typer
 from botocore.exceptions import ClientError
 from pynamodb.exceptions import PutError
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Column, Table
 
 from backbeat import messages
 from backbeat.app.uploads import post_of
@@ -36,7 +31,6 @@ from backbeat.models import Post
 from backbeat_ops import localcloud, sample
 from backbeat_ops.localcloud import ROOT, LocalCloudError, Say
 from backbeat_ops.stack import Stack
-from backbeat_ops.terminal import AsJson, console, errors, fail, outcome, print_json, the_stack
 
 BUILT = ROOT / ".aws-sam/build"
 ENDINGS = {*Outcome, "split", "waiting"}
@@ -46,48 +40,18 @@ LONGEST_SHOWN = 300
 """Characters of an answer that a table shows; `--json` has all."""
 
 
-def invoke(
-    context: typer.Context,
-    function: Annotated[str | None, typer.Argument(help="The function, by its folder.", show_default="all")] = None,
-    event: Annotated[
-        Path | None, typer.Argument(help="A JSON file, as in events/.", show_default="all of the function's")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run a function on an event in Lambda's own image, by `sam local invoke`, on the local cloud's data.
+def events_of(function: str | None) -> list[Path]:
+    """The events of a function, or of all, in events/.
 
-    It needs a container engine, such as Docker, and the local cloud running. Exits with 1 where a call raised.
+    Raises:
+        LocalCloudError: There is none.
     """
-    if context.find_root().params.get("stack"):
-        fail("It runs on the local cloud's data; `sam remote invoke` calls a function on AWS.")
-    stack = the_stack(context)
     found = (ROOT / "events").glob(f"{function or '*'}/*.json")
     # The typical one first: what comes after it may be its duplicate.
-    events = [event] if event else sorted(found, key=lambda path: (path.parent, path.stem != "typical", path))
+    events = sorted(found, key=lambda path: (path.parent, path.stem != "typical", path))
     if not events:
-        fail(f"events/{function}/ holds no event.")
-    sample.seed(datetime.now(UTC))
-    table = Table("function", "event", "outcome", Column("result", overflow="fold"), box=SIMPLE_HEAD)
-    answers, failed = [], 0
-    with errors.status("Building") as status:
-        host = ready(lambda line: status.update(f"Building [dim]{escape(line[:90])}[/]"))
-        for path in events:
-            name = function or path.parent.name
-            status.update(f"Invoking {name} on {path.name}")
-            answer = call(stack, host, name, path)
-            failed += answer.failed
-            answers.append({"function": name, "event": str(path), "payload": answer.payload, "records": answer.records})
-            if event or answer.failed:
-                errors.print(f"[dim]{escape(shlex.join(answer.command))}\n{escape(answer.log)}[/]", soft_wrap=True)
-            for ended, result in answer.shown():
-                errors.print(f"{name} {path.stem}: {outcome(ended)}", soft_wrap=True)
-                table.add_row(name, path.stem, outcome(ended), escape(result))
-    if as_json:
-        print_json(answers)
-    else:
-        console.print(table)
-    if failed:
-        fail(f"{failed} of {len(events)} calls raised, or gave no answer.")
+        raise LocalCloudError(f"There is no event in events/{function or ''}.")
+    return events
 
 
 @dataclass(frozen=True, slots=True)

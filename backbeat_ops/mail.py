@@ -1,143 +1,115 @@
-"""The commands `backbeat mail`: what was sent, how an email looks, and the end of an unknown delivery."""
+"""A stack's emails: what was sent and what is unknown, how one looks, and the end of an unknown delivery."""
 
 import json
 import os
 import urllib.request
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
 from itertools import islice
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import boto3
-import typer
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
 
 from backbeat import queues
 from backbeat.mail import deliveries, digest, sending
-from backbeat.mail.deliveries import NotUnknown, State
+from backbeat.mail.deliveries import State
 from backbeat.mail.sending import Site
 from backbeat.messages import Message, sortable
 from backbeat.models import Delivery, User
 from backbeat.tasks import TASKS
-from backbeat_ops.stack import Stack
-from backbeat_ops.terminal import AsJson, ago, console, fail, print_json, the_stack
+from backbeat_ops.stack import NotFound, Stack
 
 FIELDS = ("delivery_id", "email", "user_id", "state", "attempt", "claimed_at", "message_id", "reason", "feedback")
-COLOURS = {"sent": "green", "unknown": "bold red", "refused": "yellow", "sending": "cyan"}
-LISTED_DAYS = 2
-
-app = typer.Typer(help="List emails, look at one, settle one that is unknown.", no_args_is_help=True)
+SUFFIXES = (".html", ".txt", ".eml")
+"""The kinds of file that a preview can be."""
 
 
-@app.command("list")
-def listing(
-    context: typer.Context,
-    state: Annotated[Literal["unknown", "refused", "sent"] | None, typer.Option(help="Only these.")] = None,
-    day: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="Those of this day (UTC).")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List emails: those unknown, of any day, then those of today and yesterday, the newest first."""
-    the_stack(context)
-    now = datetime.now(UTC)
-    days = [day.date()] if day else [now.date() - timedelta(days=back) for back in range(LISTED_DAYS)]
-    found = list(islice(_rows(now, days, state), limit))
-    seen = _seen_by_the_emulator()
-    shown = [_as_json(row, now) | seen.get(row.message_id, {}) for row in found]
-    if as_json:
-        print_json(shown)
-        return
-    table = Table(box=SIMPLE_HEAD)
-    for column in ("state", "delivery", "when", "tries", "what became of it"):
-        table.add_column(column, overflow="fold", justify="right" if column == "tries" else "left")
-    for row, item in zip(found, shown, strict=True):
-        said = item["feedback"] or item["reason"] or ""
-        read_back = f"{item['to']}: {item['subject']}" if "to" in item else ""
-        table.add_row(
-            f"[{COLOURS[item['state']]}]{item['state']}[/]",
-            escape(row.delivery_id),
-            ago(row.claimed_at),
-            f"{row.attempt:.0f}",
-            escape("\n".join(text for text in (said, read_back) if text)),
-        )
-    console.print(table if found else "There are no emails.")
+def listed(days: Sequence[date], state: str | None, limit: int, now: datetime) -> list[dict[str, Any]]:
+    """The deliveries of some days, the newest first, and before them those that are unknown, of any day.
+
+    Args:
+        days: The days, in UTC.
+        state: Only those in this state: `unknown`, `refused` or `sent`.
+        limit: At most so many.
+        now: A delivery whose lease has run out at this time is unknown.
+    """
+    known = _on_the_local_cloud()
+    rows = islice(_rows(now, days, state), limit)
+    return [shown(row, now) | known.get(row.message_id, {}) for row in rows]
 
 
-@app.command()
+def shown(row: Delivery, now: datetime) -> dict[str, Any]:
+    """A delivery as plain values."""
+    known = row.to_simple_dict()
+    found = {name: known.get(name) for name in FIELDS} | {"claimed_at": row.claimed_at}
+    if row.state == State.SENDING and row.lease_until < now:
+        found |= {"state": State.UNKNOWN.value, "reason": "the sender went silent"}
+    return found
+
+
 def preview(
-    context: typer.Context,
-    email: Annotated[Literal["welcome", "content_digest"], typer.Argument(help="Which email.")],
-    user: Annotated[str, typer.Option(metavar="USER_ID", help="Whom it would go to.")],
-    locale: Annotated[str | None, typer.Option(help="The language; the user's own if not given.")] = None,
-    to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="An .html, .txt or .eml file to write.", dir_okay=False)
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Render an email for a user into a file, without sending it. Its unsubscribe link does not work."""
-    stack = the_stack(context)
+    stack: Stack, email: str, user_id: str, locale: str | None, suffix: str, now: datetime
+) -> tuple[str, bytes]:
+    """Render an email for a user; return its subject, and the file that shows it. Its unsubscribe link does not work.
+
+    Args:
+        stack: The stack that would send it.
+        email: `welcome` or `content_digest`.
+        user_id: Whom it would go to.
+        locale: Its language; the user's own if not given.
+        suffix: The kind of file, one of `SUFFIXES`.
+        now: The end of the week that a digest would be about.
+
+    Raises:
+        NotFound: There is no such user or language, or nothing that a digest could be about.
+    """
     try:
-        whom = User.get(user)
+        whom = User.get(user_id)
     except User.DoesNotExist:
-        fail(f"There is no user {user!r}.")
+        raise NotFound(f"There is no user {user_id!r} in {stack.name}.") from None
     if locale is not None and locale not in sending.LOCALES:
-        fail(f"There are no emails in {locale!r}, only in {' and '.join(sending.LOCALES)}.")
-    file = to or Path(f"{email}-{user}.html")
-    if file.suffix not in (".html", ".txt", ".eml"):
-        fail(f"{file} must end in .html, .txt or .eml.")
-    site = _site(stack)
+        raise NotFound(f"There are no emails in {locale!r}. Languages: {', '.join(sending.LOCALES)}.")
+    site = site_of(stack)
     content: dict[str, Any] = {}
     if email == "content_digest":
-        content["posts"] = digest.pick(user, digest.load(datetime.now(UTC)), site.base_url)
+        content["posts"] = digest.pick(user_id, digest.load(now), site.base_url)
         if not content["posts"]:
-            fail("There is no public post of the last seven days, so there would be no digest.")
+            raise NotFound("There is no public post of the last seven days, so there would be no digest.")
     link = f"{site.unsubscribe_url}?token=preview"
     rendered = sending.render(email, locale or sending.locale_of(whom), site, whom, link, **content)
-    match file.suffix:
+    match suffix:
         case ".html":
-            file.write_text(rendered.html, "utf-8")
+            return rendered.subject, rendered.html.encode()
         case ".txt":
-            file.write_text(rendered.text, "utf-8")
+            return rendered.subject, rendered.text.encode()
         case _:
-            file.write_bytes(sending.compose(site, whom, rendered, link).as_bytes())
-    if as_json:
-        print_json({"file": str(file.resolve()), "subject": rendered.subject})
-    else:
-        console.print(f"{file}: {rendered.subject}", markup=False, soft_wrap=True)
+            return rendered.subject, sending.compose(site, whom, rendered, link).as_bytes()
 
 
-@app.command()
-def settle(
-    context: typer.Context,
-    delivery_id: Annotated[str, typer.Argument(metavar="DELIVERY", help="As `backbeat mail list` names it.")],
-    sent: Annotated[bool, typer.Option("--sent", help="It arrived, or is not to be sent again.")] = False,
-    resend: Annotated[bool, typer.Option("--resend", help="It did not arrive: send it once more.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Close an unknown delivery. Its dead letter, retried, is skipped then."""
-    if sent == resend:
-        fail("Say either --sent or --resend.")
-    stack = the_stack(context)
+def settle(stack: Stack, delivery_id: str, *, sent: bool) -> dict[str, Any]:
+    """Close an unknown delivery: it counts as sent, or is sent once more; return it.
+
+    Raises:
+        NotFound: There is no such delivery.
+        NotUnknown: It is known what became of it, or it is being sent.
+    """
     try:
         row = deliveries.settle_by_hand(delivery_id, sent=sent)
     except Delivery.DoesNotExist:
-        fail(f"There is no delivery {delivery_id!r}.")
-    except NotUnknown as error:
-        fail(f"{error}.")
-    if resend:
-        _send_again(stack, row)
-    if as_json:
-        print_json(_as_json(row, datetime.now(UTC)))
-    else:
-        console.print(f"{delivery_id} {'counts as sent' if sent else 'is sent once more'}.", markup=False)
+        raise NotFound(f"There is no delivery {delivery_id!r} in {stack.name}.") from None
+    now = datetime.now(UTC)
+    if not sent:
+        _send_again(stack, row, now)
+    return shown(row, now)
 
 
-def _rows(now: datetime, days: list[date], state: str | None) -> Iterator[Delivery]:
+def site_of(stack: Stack) -> Site:
+    """Who writes, from the environment of the function that does."""
+    function = boto3.client("lambda").get_function_configuration(FunctionName=f"{stack.name}-send_welcome_email")
+    return Site.of(function["Environment"]["Variables"])
+
+
+def _rows(now: datetime, days: Sequence[date], state: str | None) -> Iterator[Delivery]:
     """The deliveries to list, the newest first; unknown ones before all others."""
 
     def newest_first(rows: Iterator[Delivery]) -> list[Delivery]:
@@ -149,16 +121,8 @@ def _rows(now: datetime, days: list[date], state: str | None) -> Iterator[Delive
         yield from (row for row in newest_first(deliveries.of_day(day)) if state in (None, row.state))
 
 
-def _as_json(row: Delivery, now: datetime) -> dict[str, Any]:
-    known = row.to_simple_dict()
-    shown = {name: known.get(name) for name in FIELDS}
-    if row.state == State.SENDING and row.lease_until < now:
-        shown |= {"state": State.UNKNOWN.value, "reason": "the sender went silent"}
-    return shown
-
-
-def _seen_by_the_emulator() -> dict[str, dict[str, str]]:
-    """On the local cloud, what was sent as the emulator shows it: by message id, the address and the subject."""
+def _on_the_local_cloud() -> dict[str, dict[str, str]]:
+    """What the local cloud shows of the mail it took: by message id, the address and the subject. On AWS, nothing."""
     url = os.environ.get("AWS_ENDPOINT_URL")
     if not url:
         return {}
@@ -171,18 +135,12 @@ def _seen_by_the_emulator() -> dict[str, dict[str, str]]:
     }
 
 
-def _site(stack: Stack) -> Site:
-    """Who writes, from the environment of the function that does."""
-    function = boto3.client("lambda").get_function_configuration(FunctionName=f"{stack.name}-send_welcome_email")
-    return Site.of(function["Environment"]["Variables"])
-
-
-def _send_again(stack: Stack, row: Delivery) -> None:
+def _send_again(stack: Stack, row: Delivery, now: datetime) -> None:
     """Send the message for the one user, at the logical time of the run whose delivery it was."""
     task = TASKS[f"send_{row.email}_email"]
     message = Message(
         task=task.name,
-        id=f"{sortable(datetime.now(UTC))}-{row.user_id}",
+        id=f"{sortable(now)}-{row.user_id}",
         kwargs={"user_id": row.user_id},
         sent_at=row.logical_time,
     )

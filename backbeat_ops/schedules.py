@@ -2,40 +2,28 @@
 
 import itertools
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
-from pydantic import TypeAdapter, ValidationError
 
 from backbeat import ledger, messages, queues
 from backbeat.aws import schedule_group, scheduler
-from backbeat.ledger import SETTLED
+from backbeat.ledger import FAILED
 from backbeat.messages import InvalidMessage, Message, iso
 from backbeat.models import RunRecord
-from backbeat.producer import InvalidTaskArguments, Task
+from backbeat.producer import Task
 from backbeat.tasks import TASKS
-from backbeat_ops import emulator
+from backbeat_ops import emulator, runs
 from backbeat_ops.emulator import NotUnderstood
+from backbeat_ops.stack import NotFound
 
 if TYPE_CHECKING:
     from mypy_boto3_scheduler.type_defs import GetScheduleOutputTypeDef
-
-DAYS_BACK = 8
-"""How far back the last run of a schedule is looked for: a weekly one's is at most seven days old."""
-SECONDS_BETWEEN_LOOKS = 0.25
-
-
-class ScheduleNotFound(LookupError):
-    """The stack has no schedule of that name."""
-
-
-class NotSettled(TimeoutError):
-    """Runs have not come to an end in the time given."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +61,7 @@ class Schedule:
         try:
             return TASKS[json.loads(self.definition["Target"].get("Input", ""))["task"]]
         except (ValueError, TypeError, KeyError) as error:
-            raise NotUnderstood(f"schedule {self.name}: its input is no message for a task") from error
+            raise NotUnderstood(f"Schedule {self.name!r}: its input is no message for a task.") from error
 
     def times(self, after: datetime) -> Iterator[datetime]:
         """When it fires, after a time and in order; there may be no end to it.
@@ -84,7 +72,7 @@ class Schedule:
         try:
             return emulator.times(self.definition, after)
         except NotUnderstood as error:
-            raise NotUnderstood(f"schedule {self.name}: {error}") from error
+            raise NotUnderstood(f"Schedule {self.name!r}: {error}.") from error
 
     def body(self, at: datetime) -> str:
         """The body of the message that it sends for a time."""
@@ -99,7 +87,7 @@ class Schedule:
         try:
             message = messages.parse(self.body(at), self.task.name, "", at)
         except InvalidMessage as error:
-            raise NotUnderstood(f"schedule {self.name}: {error}") from error
+            raise NotUnderstood(f"Schedule {self.name!r}: {error}.") from error
         assert message is not None  # S3 sends no schedule's input
         return message
 
@@ -116,13 +104,12 @@ def named(stack: str, names: Sequence[str]) -> list[Schedule]:
     """The schedules of these names.
 
     Raises:
-        ScheduleNotFound: There is none of one of the names.
+        NotFound: There is none of one of the names.
     """
     known = {schedule.name: schedule for schedule in schedules(stack)}
     for name in names:
         if name not in known:
-            there = ", ".join(known) or "none"
-            raise ScheduleNotFound(f"{stack} has no schedule {name!r}; there is {there}")
+            raise NotFound(f"There is no schedule {name!r} in {stack}. Schedules: {', '.join(known) or 'none'}.")
     return [known[name] for name in names]
 
 
@@ -140,15 +127,6 @@ def send(schedule: Schedule, at: datetime) -> Message:
     # Only now: the other way round, a run could be noted, and then not sent for ever. Sent twice it runs once.
     ledger.queued(message, schedule.task.task_class)
     return message
-
-
-def last_run(task: str, now: datetime) -> RunRecord | None:
-    """The run of a task with the latest logical time, of the last eight days."""
-    for days in range(DAYS_BACK):
-        runs = list(ledger.recent(task, now.date() - timedelta(days=days), 100))
-        if runs:
-            return max(runs, key=lambda run: run.logical_time)
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,67 +170,37 @@ def _played(schedule: Schedule, at: datetime) -> Played:
     return Played(schedule, send(schedule, at), sent=True)
 
 
-def wait(wanted: Sequence[Message], seconds: float, pause: Callable[[float], None] = time.sleep) -> list[RunRecord]:
-    """Wait until runs have come to an end; return them.
+def summed_up(chosen: Sequence[Schedule], played: Sequence[Played], ended: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """What became of a stretch that was played, by schedule, as `backbeat play` shows it.
 
-    Raises:
-        NotSettled: They have not, after `seconds`; the text names them.
+    Args:
+        chosen: The schedules that were played.
+        played: Their runs.
+        ended: Those of the runs that were waited for, as the ledger has them.
     """
-    until = time.monotonic() + seconds
-    while True:
-        runs = {message.id: ledger.find(message) for message in wanted}
-        open_runs = {run_id: run for run_id, run in runs.items() if run is None or run.outcome not in SETTLED}
-        if not open_runs:
-            return [run for run in runs.values() if run is not None]
-        if time.monotonic() >= until:
-            states = ", ".join(
-                f"{run_id} is {run.outcome if run else 'not in the ledger'}" for run_id, run in open_runs.items()
-            )
-            raise NotSettled(f"after {seconds:.0f} s, {states}")
-        pause(SECONDS_BETWEEN_LOOKS)
+    found = []
+    for schedule in chosen:
+        own = [run for run in played if run.schedule is schedule]
+        ids = {run.message.id for run in own}
+        ends = [run for run in ended if run.run_id in ids]
+        found.append(
+            {
+                "schedule": schedule.name,
+                "runs": len(own),
+                "sent": sum(run.sent for run in own),
+                "known": sum(not run.sent for run in own),
+                "outcomes": Counter(str(run.outcome) for run in ends),
+                "failed": [runs.shown(run) for run in ends if run.outcome in FAILED],
+                "waiting": len(own) - len(ends),
+            }
+        )
+    return found
 
 
 def consumed(schedule: Schedule) -> bool:
     """Whether a function takes the messages of a schedule's queue."""
     mappings = boto3.client("lambda").list_event_source_mappings(EventSourceArn=schedule.definition["Target"]["Arn"])
     return any(mapping["State"] in ("Creating", "Enabling", "Enabled") for mapping in mappings["EventSourceMappings"])
-
-
-def run_by_hand(stack: str, task: Task[Any], kwargs: Mapping[str, Any], at: datetime) -> Message:
-    """Put a new message for a task on its queue, to run now as if at a time; return it.
-
-    Raises:
-        InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
-        QueueNotFound: The stack has no queue for the task.
-    """
-    message = task.message(kwargs, at)
-    queues.put(task.queue_name(stack), message.to_json())
-    return message
-
-
-def arguments(task: Task[Any], given: Sequence[str]) -> dict[str, Any]:
-    """A task's arguments from `key=value` words: a value is text where the task takes text, else JSON.
-
-    Raises:
-        InvalidTaskArguments: A word has no `=`, or the arguments do not fit the task.
-    """
-    values: dict[str, Any] = {}
-    for word in given:
-        key, equals, text = word.partition("=")
-        if not equals:
-            raise InvalidTaskArguments(f"{task.name}: {word!r} is no key=value")
-        values[key] = text
-        parameter = task.signature.parameters.get(key)
-        if parameter is None:
-            continue  # refused below, with the others
-        try:
-            TypeAdapter(parameter.annotation).validate_json(json.dumps(text), strict=True)
-        except ValidationError:
-            try:
-                values[key] = json.loads(text)
-            except ValueError:
-                continue  # refused below
-    return {key: value for key, value in task.parse(values).items() if key in values}
 
 
 def described(schedule: Schedule, now: datetime) -> dict[str, Any]:
@@ -269,22 +217,8 @@ def described(schedule: Schedule, now: datetime) -> dict[str, Any]:
         found |= {"task": schedule.message(now).task, "class": schedule.task.task_class}
         if schedule.enabled:
             found["next"] = [iso(at) for at in itertools.islice(schedule.times(now), 3)]
-        last = last_run(schedule.task.name, now)
-        found["last_run"] = last and run_as_json(last)
+        last = runs.last(schedule.task.name, now)
+        found["last_run"] = last and runs.shown(last)
     except NotUnderstood as error:
         found["problem"] = str(error)
     return found
-
-
-def run_as_json(run: RunRecord) -> dict[str, Any]:
-    """A run of the ledger as plain values."""
-    return {
-        "task": run.task,
-        "id": run.run_id,
-        "outcome": run.outcome,
-        "logical_time": iso(run.logical_time),
-        "attempts": int(run.attempts or 0),
-        "duration_ms": None if run.duration_ms is None else int(run.duration_ms),
-        "result": run.result,
-        "error": run.error,
-    }

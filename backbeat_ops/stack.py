@@ -12,7 +12,11 @@ from backbeat import models, queues
 from backbeat.tasks import TASKS
 
 
-class StackNotFound(LookupError):
+class NotFound(LookupError):
+    """What was named is not there; the text says so, and what there is, where that helps."""
+
+
+class StackNotFound(NotFound):
     """There is no stack of that name in this account and region."""
 
 
@@ -34,7 +38,7 @@ class Stack:
             StackNotFound: There is no such stack.
         """
         pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=self.name)
-        missing = f"there is no stack {self.name!r} in {boto3.Session().region_name}"
+        missing = f"There is no stack {self.name!r} in {boto3.Session().region_name}."
         try:
             found = {
                 resource["LogicalResourceId"]: resource.get("PhysicalResourceId", "")

@@ -1,45 +1,126 @@
-"""What every command shares: the stack that is meant, and how answers and errors are printed."""
+"""What every command shares: the stack that is meant, its options, and how answers and errors are printed."""
 
 import json
-from datetime import UTC, datetime
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from backbeat.messages import as_json
+from backbeat.messages import iso
 from backbeat_ops import localcloud
 from backbeat_ops.stack import Stack
 
 console = Console(highlight=False)
+"""Where answers go."""
 errors = Console(stderr=True, highlight=False)
+"""Where errors go, and what is being done."""
+
+
+def moment(text: str) -> datetime:
+    """A time that an operator gives: ISO 8601 with a time zone, or a date, which is its midnight in UTC."""
+    try:
+        if len(text) == len("2026-11-01"):
+            return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time; say 2026-11-01T04:00Z, or 2026-11-01.") from None
+    if found.utcoffset() is None:
+        raise typer.BadParameter(f"{text!r} has no time zone; say {text}Z for UTC.")
+    return found.astimezone(UTC)
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end; fail if it fails.")]
+Timeout = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for an end.")]
+At = Annotated[
+    datetime | None,
+    typer.Option(parser=moment, metavar="TIME", show_default="now", help="As if at this time."),
+]
+Day = Annotated[
+    datetime | None,
+    typer.Option(parser=moment, metavar="DAY", show_default="today and yesterday", help="Only this day's, in UTC."),
+]
+
+
+def on_aws(context: typer.Context) -> str | None:
+    """The stack on AWS that `--stack` or BACKBEAT_STACK names; None where the local cloud is meant.
+
+    Producers on the local cloud need BACKBEAT_STACK=backbeat-local in their environment: that name means it here, too.
+    """
+    name = context.find_root().params.get("stack")
+    return None if not name or name == localcloud.STACK else str(name)
 
 
 def the_stack(context: typer.Context) -> Stack:
-    """The stack that `--stack` names, or the local cloud's; this process is pointed at it.
+    """The stack on AWS that is named, or the local cloud's; this process is pointed at it.
 
     Raises:
         NotRunning: The local cloud is meant, and is not running.
-        StackNotFound: There is no such stack.
+        NotFound: There is no such stack.
     """
-    name = context.find_root().params.get("stack")
+    name = on_aws(context)
     stack = Stack(name) if name else localcloud.stack()
     stack.bind()
     return stack
 
 
+def not_ahead(context: typer.Context, time: datetime | None) -> datetime | None:
+    """The time, unless it is still to come on AWS: what a run writes would hold off all others until then."""
+    if time is not None and time > datetime.now(UTC) and on_aws(context):
+        raise typer.BadParameter(f"{iso(time)} is still to come; only the local cloud can run what is still to come.")
+    return time
+
+
 def print_json(value: Any) -> None:
-    """Print a value as JSON, and nothing else."""
-    typer.echo(json.dumps(as_json(value), ensure_ascii=False, indent=2))
+    """Print a value as JSON, and nothing else: a dataclass as an object, a time as ISO 8601 in UTC."""
+    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, datetime):
+        return iso(value)
+    raise TypeError(f"{value!r} has no form in JSON")
+
+
+def answer(value: Any, text: str, as_json: bool) -> None:
+    """Print what a command has to say: as JSON, or as its sentence."""
+    if as_json:
+        print_json(value)
+    else:
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Say on stderr what is wrong, as a sentence."""
+    errors.print("[bold red]backbeat:[/]", end=" ")
+    errors.print(sentence(text), markup=False, soft_wrap=not errors.is_terminal)
 
 
 def fail(text: str) -> NoReturn:
     """Say what is wrong, and exit with 1."""
-    errors.print("[bold red]backbeat:[/]", end=" ")
-    errors.print(text, markup=False)
+    complain(text)
     raise typer.Exit(1)
+
+
+def sentence(text: str) -> str:
+    """An error as a sentence: the shared layer's begin in lower case and have no stop, as exceptions do.
+
+    A name that comes first, such as a task's, and a text of several lines stay as they are.
+    """
+    first, _, rest = text.partition(" ")
+    if "\n" in text or not rest:
+        return text
+    return (text[0].upper() + text[1:] if first.isalpha() else text) + ("" if text.endswith((".", "?", "!")) else ".")
+
+
+def counted(count: float, one: str, many: str | None = None) -> str:
+    """A number of things: `1 post`, `2,000 posts`."""
+    return f"{count:,.0f} {one if count == 1 else many or one + 's'}"
 
 
 def size(count: float) -> str:

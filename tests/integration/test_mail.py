@@ -13,7 +13,7 @@ from support import Backbeat
 from backbeat import queues
 from backbeat.messages import Message
 from backbeat.models import Delivery, Post, User
-from backbeat_ops import schedules
+from backbeat_ops import runs
 from backbeat_ops.stack import Stack
 
 NOW = datetime.now(UTC)
@@ -42,7 +42,7 @@ def test_each_member_is_welcomed_once_though_every_message_comes_twice(cloud: St
     queue = f"{cloud.name}-emails-send_welcome_email"
     for message in [*messages, *messages]:
         queues.put(queue, message.to_json())
-    assert {run.outcome for run in schedules.wait(messages, 120)} <= {"succeeded", "skipped"}
+    assert {run.outcome for run in runs.wait(messages, 120)} <= {"succeeded", "skipped"}
     mails = sent_to("twice.example")
     assert sorted(mail["To"][0] for mail in mails) == sorted(f"{user_id}@twice.example" for user_id in users)
     assert {mail["Subject"] for mail in mails} == {
@@ -60,7 +60,7 @@ def test_the_link_in_a_mail_asks_first_and_then_unsubscribes(cloud: Stack) -> No
     message = Message(task="send_welcome_email", id="link", kwargs={"user_id": "reader"}, sent_at=NOW)
     queue = f"{cloud.name}-emails-send_welcome_email"
     queues.put(queue, message.to_json())
-    schedules.wait([message], 120)
+    runs.wait([message], 120)
     (mail,) = sent_to("link.example")
     found = re.search(r"https://(\w+)\.lambda-url\.\S+\?token=(\S+)", mail["BodyText"])
     assert found

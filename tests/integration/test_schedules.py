@@ -10,7 +10,7 @@ from support import Backbeat
 from backbeat import ledger
 from backbeat.messages import Message
 from backbeat.tasks import process_media_upload
-from backbeat_ops import schedules
+from backbeat_ops import runs
 from backbeat_ops.stack import Stack
 
 
@@ -40,7 +40,7 @@ def test_a_schedule_fires_once_with_the_time_it_was_meant_for_and_is_gone(cloud:
             "Input": json.dumps(body),
         },
     )
-    (run,) = schedules.wait([Message.model_validate({**body, "scheduled_time": time})], 60)
+    (run,) = runs.wait([Message.model_validate({**body, "scheduled_time": time})], 60)
     assert run.logical_time == time
     assert (run.outcome, run.attempts) == ("rejected", 1)
     assert api.list_schedules(GroupName=f"{cloud.name}-delayed")["Schedules"] == []
@@ -100,4 +100,4 @@ def test_a_schedule_is_switched_and_listed(cloud: Stack, backbeat: Backbeat) -> 
     finally:
         enabled = backbeat("schedules", "enable", name, "--json")
     assert (enabled["state"], len(enabled["next"])) == ("ENABLED", 3)
-    assert "there is" in backbeat("schedules", "enable", "nightly", fails=True)
+    assert "There is no schedule 'nightly'" in backbeat("schedules", "enable", "nightly", fails=True)

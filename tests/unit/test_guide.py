@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from support import ROOT
 
 from backbeat import messages
+from backbeat.ledger import Outcome
+from backbeat.models import RunRecord
 from backbeat.producer import Retry, Task
 from backbeat.tasks import TASKS
-from backbeat_ops import emulator
+from backbeat_ops import emulator, runs
 
 GUIDE = (ROOT / "docs/guide.md").read_text()
 MIGRATING = (ROOT / "docs/migrating-from-celery.md").read_text()
@@ -56,3 +58,10 @@ def test_the_options_that_the_migration_guide_rules_out_are_refused_by_name() ->
 def test_the_retry_of_the_migration_guide_is_one() -> None:
     (shown,) = re.findall(r"Retry\((attempts=\d.*?)\)", MIGRATING)
     Retry(**{name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", shown)})
+
+
+def test_every_field_of_a_run_is_described() -> None:
+    section = GUIDE.split("A run has one shape in JSON")[1].split("\n#")[0]
+    described = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)))
+    assert described == list(runs.shown(RunRecord(logical_time=datetime(2026, 11, 1, tzinfo=UTC))))
+    assert {f"`{outcome}`" for outcome in Outcome} <= set(re.findall(r"`[\w ]+`", section))

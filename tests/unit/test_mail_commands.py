@@ -15,7 +15,7 @@ import send_content_digest_email
 import send_welcome_email
 from backbeat.models import Delivery, Post, User
 from backbeat.runtime import RunFailed
-from backbeat_ops import mail
+from backbeat_ops import commands, mail
 from backbeat_ops.cli import app
 from backbeat_ops.stack import Stack
 
@@ -26,8 +26,8 @@ NOW = datetime.now(UTC)
 def stack(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Stack:
     stack = Stack(STACK)
     variables = function_environment("SendWelcomeEmailFunction")
-    monkeypatch.setattr(mail, "the_stack", lambda context: stack)
-    monkeypatch.setattr(mail, "_site", lambda stack: mail.Site.of(variables))
+    monkeypatch.setattr(commands.mail, "the_stack", lambda context: stack)
+    monkeypatch.setattr(mail, "site_of", lambda stack: mail.Site.of(variables))
     monkeypatch.setenv("DIGEST_SENDERS", "2")
     User.join("user-1", name="Ada <b>", email="ada@example.net", locale="fr", at=NOW)
     User.log_in("user-1", at=NOW)
@@ -37,7 +37,7 @@ def stack(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Stack:
 def backbeat(*words: str, code: int = 0) -> Any:
     done = CliRunner().invoke(app, ["mail", *words, "--json"])
     assert done.exit_code == code, done.output
-    return json.loads(done.stdout) if code == 0 else done.output
+    return json.loads(done.stdout) if code == 0 else str(done.exception) if code == 1 else done.output
 
 
 def welcome(user_id: str = "user-1") -> None:
@@ -74,7 +74,7 @@ def test_the_local_clouds_own_list_is_read_back(stack: Stack, outbox: Outbox, mo
     welcome()
     message_id = Delivery.get("welcome:user-1").message_id
     seen = {message_id: {"to": "ada@example.net", "subject": "Bienvenue"}}
-    monkeypatch.setattr(mail, "_seen_by_the_emulator", lambda: seen)
+    monkeypatch.setattr(mail, "_on_the_local_cloud", lambda: seen)
     (row,) = backbeat("list")
     assert (row["to"], row["subject"]) == ("ada@example.net", "Bienvenue")
 
@@ -111,11 +111,11 @@ def test_a_digest_is_resent_to_its_one_user(stack: Stack, outbox: Outbox) -> Non
 
 
 def test_what_is_asked_wrongly_is_said(stack: Stack, tmp_path: Path) -> None:
-    assert "Say either --sent or --resend" in backbeat("settle", "welcome:user-1", code=1)
+    assert "Say either --sent or --resend" in backbeat("settle", "welcome:user-1", code=2)
     assert "There is no delivery 'welcome:user-9'" in backbeat("settle", "welcome:user-9", "--sent", code=1)
     assert "There is no user 'user-9'" in backbeat("preview", "welcome", "--user", "user-9", code=1)
     assert "no emails in 'de'" in backbeat("preview", "welcome", "--user", "user-1", "--locale", "de", code=1)
-    assert "must end in" in backbeat("preview", "welcome", "--user", "user-1", "--to", "x.pdf", code=1)
+    assert "x.pdf does not end in" in backbeat("preview", "welcome", "--user", "user-1", "--to", "x.pdf", code=2)
     assert "no public post" in backbeat("preview", "content_digest", "--user", "user-1", code=1)
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from backbeat import ledger
 from backbeat.ledger import Attempt, Outcome
 from backbeat.messages import Message
-from backbeat_ops import cli
+from backbeat_ops import cli, commands
 
 TASK = "update_user_statistics"
 TODAY = datetime.now(UTC).replace(hour=3, minute=0, second=0, microsecond=0)
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def _stack(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "the_stack", lambda context: None)
+    monkeypatch.setattr(commands.runs, "the_stack", lambda context: None)
 
 
 def made(at: datetime, run_id: str = "", started: datetime = TODAY, task: str = TASK) -> str:

@@ -19,11 +19,12 @@ from backbeat.messages import Message
 from backbeat.producer import InvalidTaskArguments, Retry, Task
 from backbeat.runtime import Implementation, Rejected, Run
 from backbeat.tasks import TASKS, send_welcome_email
-from backbeat_ops import schedules, schedules_cli
+from backbeat_ops import commands, runs, schedules, terminal
 from backbeat_ops.cli import app
 from backbeat_ops.emulator import NotUnderstood
-from backbeat_ops.schedules import NotSettled, Schedule, ScheduleNotFound
-from backbeat_ops.stack import Stack
+from backbeat_ops.runs import NotSettled
+from backbeat_ops.schedules import Schedule
+from backbeat_ops.stack import NotFound, Stack
 
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
@@ -101,7 +102,7 @@ def test_one_time_schedules_are_not_among_them(queue: Queue) -> None:
 
 
 def test_a_name_that_is_wrong_is_answered_with_those_there_are(queue: Queue) -> None:
-    with pytest.raises(ScheduleNotFound, match="no schedule 'nightly'; there is daily, hourly, weekly"):
+    with pytest.raises(NotFound, match=r"no schedule 'nightly' in backbeat-test. Schedules: daily, hourly, weekly"):
         schedules.named(STACK, ["hourly", "nightly"])
 
 
@@ -168,7 +169,7 @@ def test_playing_waits_for_a_ticks_runs_and_says_how_they_ended(queue: Queue) ->
     ended = []
     for tick in schedules.play(schedules.schedules(STACK), MONDAY + HOUR * 8, MONDAY + HOUR * 10):
         wanted = [run.message for run in tick]
-        ended += schedules.wait(wanted, 60, pause=lambda _: queue.deliver(implementation))
+        ended += runs.wait(wanted, 60, pause=lambda _: queue.deliver(implementation))
     assert [(run.run_id, run.outcome) for run in ended] == [
         ("hourly@2026-11-02T08:00:00Z", "succeeded"),
         ("hourly@2026-11-02T09:00:00Z", "rejected"),
@@ -180,7 +181,7 @@ def test_waiting_ends_and_names_what_has_not(queue: Queue) -> None:
     message = schedules.send(the("daily"), MONDAY)
     unknown = Message(task="send_welcome_email", id="nobody-sent-this", sent_at=MONDAY)
     with pytest.raises(NotSettled) as refused:
-        schedules.wait([message, unknown], 0)
+        runs.wait([message, unknown], 0)
     assert "daily@2026-11-02T00:00:00Z is queued" in str(refused.value)
     assert "nobody-sent-this is not in the ledger" in str(refused.value)
 
@@ -196,7 +197,7 @@ def test_a_schedule_is_described_with_its_next_times_and_its_last_run(queue: Que
     schedules.switch(the("hourly"), "DISABLED")
     weekly = schedules.described(the("weekly"), now)
     assert weekly["next"] == ["2026-11-09T09:00:00Z", "2026-11-16T09:00:00Z", "2026-11-23T09:00:00Z"]
-    assert weekly["last_run"]["id"] == "weekly@2026-11-02T09:00:00Z"
+    assert weekly["last_run"]["run_id"] == "weekly@2026-11-02T09:00:00Z"
     assert weekly["last_run"]["result"] == {"sent": 3}
     assert schedules.described(the("weekly"), now + WEEK)["last_run"] == weekly["last_run"]
     assert schedules.described(the("weekly"), now + WEEK * 2)["last_run"] is None
@@ -217,7 +218,7 @@ def test_a_schedule_that_means_nothing_is_shown_and_is_not_played(
 ) -> None:
     put("broken", expression, target_input, welcome_queue)
     assert wrong in schedules.described(the("broken"), MONDAY)["problem"]
-    with pytest.raises(NotUnderstood, match=f"schedule broken: .*{wrong}"):
+    with pytest.raises(NotUnderstood, match=f"Schedule 'broken': .*{wrong}"):
         list(schedules.play([the("broken")], MONDAY, MONDAY + DAY))
     assert welcome_queue.depth() == (0, 0)
 
@@ -226,11 +227,11 @@ def test_a_run_by_hand_is_a_new_one_as_if_at_its_time(queue: Queue) -> None:
     times: list[datetime] = []
     implementation = implemented(lambda run: times.append(run.now))
     kwargs = {"user_id": "7"}
-    messages = [schedules.run_by_hand(STACK, send_welcome_email, kwargs, MONDAY) for _ in range(2)]
+    messages = [runs.by_hand(STACK, send_welcome_email, kwargs, MONDAY) for _ in range(2)]
     assert messages[0].id != messages[1].id
     queue.deliver(implementation, Context())
     assert times == [MONDAY, MONDAY]
-    assert [run.outcome for run in schedules.wait(messages, 0)] == ["succeeded", "succeeded"]
+    assert [run.outcome for run in runs.wait(messages, 0)] == ["succeeded", "succeeded"]
 
 
 def every_type(
@@ -252,7 +253,7 @@ def every_type(
 def test_words_become_arguments_of_the_types_that_the_task_declares(
     given: list[str], expected: dict[str, object]
 ) -> None:
-    assert schedules.arguments(Task(every_type, "default", Retry()), given) == expected
+    assert runs.arguments(Task(every_type, "default", Retry()), given) == expected
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_words_become_arguments_of_the_types_that_the_task_declares(
 )
 def test_words_that_do_not_fit_are_refused_by_name(given: list[str], wrong: str) -> None:
     with pytest.raises(InvalidTaskArguments, match=f"every_type: .*{wrong}"):
-        schedules.arguments(Task(every_type, "default", Retry()), given)
+        runs.arguments(Task(every_type, "default", Retry()), given)
 
 
 # ---- The template's own ----------------------------------------------------------------------------------------------
@@ -318,7 +319,8 @@ def test_the_message_of_a_schedule_is_one_that_its_task_takes(deployed: None, na
 @pytest.fixture
 def backbeat(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run a command on the stack in moto; return its JSON, or what it raised or said where it failed."""
-    monkeypatch.setattr(schedules_cli, "the_stack", lambda context: Stack(STACK))
+    for module in (commands.runs, commands.schedules):
+        monkeypatch.setattr(module, "the_stack", lambda context: Stack(STACK))
 
     def run(*arguments: str, stack: str = "") -> Any:
         done = CliRunner().invoke(app, [*arguments, "--json"], env={"BACKBEAT_STACK": stack, "COLUMNS": "200"})
@@ -341,9 +343,13 @@ def test_the_listing_holds_state_next_times_and_last_run(backbeat: Callable[...,
 
 def test_a_schedule_is_fired_by_hand_for_a_time(backbeat: Callable[..., Any], queue: Queue) -> None:
     fired = backbeat("schedules", "run", "daily", "--at", "2026-11-02T03:00Z")
-    assert fired == {
-        "id": "daily@2026-11-02T03:00:00Z",
+    known = {name: value for name, value in fired.items() if value is not None}
+    assert known == {
         "task": "send_welcome_email",
+        "class": "emails",
+        "run_id": "daily@2026-11-02T03:00:00Z",
+        "outcome": "queued",
+        "attempts": 0,
         "logical_time": "2026-11-02T03:00:00Z",
     }
     assert sent(queue) == ["daily@2026-11-02T03:00:00Z"]
@@ -353,7 +359,7 @@ def test_a_task_is_run_by_hand_with_its_arguments(backbeat: Callable[..., Any], 
     made = backbeat("run", "send_welcome_email", "user_id=7", "--at", "2026-11-02")
     (record,) = queue.receive()["Records"]
     body = json.loads(record["body"])
-    assert (body["id"], body["kwargs"]) == (made["id"], {"user_id": "7"})
+    assert (body["id"], body["kwargs"]) == (made["run_id"], {"user_id": "7"})
     assert datetime.fromisoformat(body["sent_at"]) == MONDAY
 
 
@@ -366,7 +372,7 @@ def test_waiting_for_a_run_by_hand_is_bounded(backbeat: Callable[..., Any]) -> N
 def test_a_day_is_played_onto_a_queue_that_no_function_empties(backbeat: Callable[..., Any], queue: Queue) -> None:
     day = ("play", "--from", "2026-11-02", "--to", "2026-11-03", "daily", "weekly")
     assert backbeat(*day) == [
-        {"schedule": name, "runs": 1, "sent": 1, "known": 0, "outcomes": {}, "waits_for_a_function": True}
+        {"schedule": name, "runs": 1, "sent": 1, "known": 0, "outcomes": {}, "failed": [], "waiting": 1}
         for name in ("daily", "weekly")
     ]
     assert [(s["sent"], s["known"]) for s in backbeat(*day)] == [(0, 1), (0, 1)]
@@ -387,12 +393,14 @@ def test_playing_fails_where_a_run_has_failed(
         raise Rejected("never", "not ever")
 
     implementation = implemented(reject)
-    wait = schedules.wait
+    wait = runs.wait
     monkeypatch.setattr(schedules, "consumed", lambda schedule: True)
-    monkeypatch.setattr(schedules, "wait", lambda w, s: wait(w, s, lambda _: queue.deliver(implementation)))
+    monkeypatch.setattr(runs, "wait", lambda w, s: wait(w, s, lambda _: queue.deliver(implementation)))
     said = backbeat("play", "--from", "2026-11-02", "--to", "2026-11-03", "daily")
-    assert '"outcomes": {\n      "rejected": 1\n    }' in said
-    assert "1 of 1 runs failed: daily@2026-11-02T03:00:00Z (rejected)" in said
+    found, end = json.JSONDecoder().raw_decode(said, said.index("\n[") + 1)  # after the line that the task logged
+    assert found[0]["outcomes"] == {"rejected": 1}
+    assert [(run["run_id"], run["error"]) for run in found[0]["failed"]] == [("daily@2026-11-02T03:00:00Z", "not ever")]
+    assert "1 of 1 run failed: daily@2026-11-02T03:00:00Z (rejected)." in said[end:]
 
 
 def test_a_stretch_that_does_not_end_can_be_played_on(
@@ -412,7 +420,7 @@ def test_times_to_come_are_for_the_local_cloud(backbeat: Callable[..., Any], que
     arguments = ("user_id=7", "--at", "2999-01-01")
     assert "is still to come" in backbeat("run", "send_welcome_email", *arguments, stack="prod")
     assert queue.depth() == (0, 0)
-    assert backbeat("schedules", "run", "daily", "--at", "2999-01-01")["id"] == "daily@2999-01-01T00:00:00Z"
+    assert backbeat("schedules", "run", "daily", "--at", "2999-01-01")["run_id"] == "daily@2999-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -425,7 +433,7 @@ def test_times_to_come_are_for_the_local_cloud(backbeat: Callable[..., Any], que
     ],
 )
 def test_a_time_has_a_zone_or_is_a_date(text: str, expected: datetime) -> None:
-    assert schedules_cli.moment(text) == expected
+    assert terminal.moment(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -433,10 +441,10 @@ def test_a_time_has_a_zone_or_is_a_date(text: str, expected: datetime) -> None:
 )
 def test_a_time_without_a_zone_is_refused(text: str, wrong: str) -> None:
     with pytest.raises(typer.BadParameter, match=wrong):
-        schedules_cli.moment(text)
+        terminal.moment(text)
 
 
 def test_an_unknown_task_or_schedule_is_answered_with_those_there_are(backbeat: Callable[..., Any]) -> None:
-    assert "no task 'wash_dishes'; there is " in backbeat("run", "wash_dishes")
-    assert isinstance(backbeat("schedules", "run", "nightly"), ScheduleNotFound)
+    assert "no task 'wash_dishes'. Tasks: " in str(backbeat("run", "wash_dishes"))
+    assert isinstance(backbeat("schedules", "run", "nightly"), NotFound)
     assert "is not before" in backbeat("play", "--from", "2026-11-02", "--to", "2026-11-02")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from backbeat import models
 from backbeat.models import Activity, Comment, Follow, Like, Post, Token, User, day_key
-from backbeat_ops import cli
+from backbeat_ops import cli, commands
 from backbeat_ops.seed import BURSTS, SPAM_TOPICS, Network
 from backbeat_ops.stack import Stack
 
@@ -101,7 +101,7 @@ def test_it_is_as_uneven_as_a_real_one(network: Network) -> None:
 
 
 def test_the_command_writes_it_all(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "the_stack", lambda context: Stack(STACK))
+    monkeypatch.setattr(commands.seed, "the_stack", lambda context: Stack(STACK))
     arguments = ["seed", "--users", "15", "--posts", "30", "--at", "2026-11-01T12:00Z", "--json"]
     done = CliRunner().invoke(cli.app, arguments, env={"BACKBEAT_STACK": ""})
     assert done.exit_code == 0, done.output
@@ -124,7 +124,7 @@ def test_the_command_writes_it_all(aws: None, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_stack_on_aws_is_asked_about_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "the_stack", lambda context: Stack("prod"))
+    monkeypatch.setattr(commands.seed, "the_stack", lambda context: Stack("prod"))
     done = CliRunner().invoke(cli.app, ["--stack", "prod", "seed", "--users", "5", "--posts", "5"], input="n\n")
     assert done.exit_code == 1
-    assert "Write 5 people and 5 posts to the stack prod on AWS?" in done.output
+    assert "Write 5 people and 5 posts to prod on AWS?" in done.output

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from backbeat.models import Comment, Post, User
 from backbeat.posts import archive
-from backbeat_ops import cli, data_cli
+from backbeat_ops import cli
+from backbeat_ops.commands import members
+from backbeat_ops.stack import NotFound
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -28,7 +30,7 @@ def _stack(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     buckets = {name: environment[f"{name.upper()}_BUCKET"] for name in ("uploads", "media", "archive")}
     for name in buckets:
         monkeypatch.setenv(f"{name.upper()}_BUCKET", "set by the command")
-    monkeypatch.setattr(data_cli, "the_stack", lambda context: Stack(buckets=buckets))
+    monkeypatch.setattr(members, "the_stack", lambda context: Stack(buckets=buckets))
     User.join("ann", name="Ann", email="ann@example.com", at=NOW)
 
 
@@ -52,7 +54,7 @@ def archived(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_restore_brings_back_a_runs_posts(archived: str) -> None:
     done = backbeat("restore", f"{archived}/take")
-    assert (done.exit_code, done.stdout) == (0, "Restored 1 posts, 1 comments and 0 likes.\n")
+    assert (done.exit_code, done.stdout) == (0, "Restored 1 post, 1 comment and 0 likes.\n")
     assert Post.get("p1").text == "Hi"
     assert Comment.get("p1", "c1").text == "Oh"
     again = json.loads(backbeat("restore", archived, "--json").stdout)
@@ -62,7 +64,8 @@ def test_restore_brings_back_a_runs_posts(archived: str) -> None:
 def test_restore_of_a_run_without_a_manifest_says_so() -> None:
     done = backbeat("restore", "run-9")
     assert done.exit_code == 1
-    assert "run 'run-9' has no manifest" in done.stderr
+    assert isinstance(done.exception, NotFound)
+    assert "run 'run-9' has no manifest" in str(done.exception)
 
 
 def test_erase_asks_first(archived: str) -> None:
@@ -88,7 +91,8 @@ def test_erasing_nobody_is_an_error(as_json: bool) -> None:
     for nobody in ("ann", "nobody"):
         done = backbeat("erase", nobody, "--yes", *(["--json"] if as_json else []))
         assert (done.exit_code, done.stdout) == (1, "")
-        assert f"there is no user '{nobody}' in backbeat-test" in done.stderr
+        assert isinstance(done.exception, NotFound)
+        assert f"There is no user '{nobody}' in backbeat-test" in str(done.exception)
 
 
 def test_an_erasure_that_was_cut_off_is_finished(archived: str) -> None:
@@ -101,4 +105,4 @@ def test_an_erasure_that_was_cut_off_is_finished(archived: str) -> None:
 
 def test_a_user_of_whom_there_is_but_the_row_is_erased() -> None:
     done = backbeat("erase", "ann", "--yes")
-    assert (done.exit_code, done.stdout.splitlines()[0][:17]) == (0, "Erased ann: 0 fol")
+    assert (done.exit_code, done.stdout.splitlines()[0][:28]) == (0, "Erased the user 'ann': 0 fol")

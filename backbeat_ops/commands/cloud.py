@@ -1,0 +1,116 @@
+"""`backbeat up` and `down`: the local cloud comes and goes, and a stack on AWS goes."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from backbeat_ops import localcloud, sample, uploads
+from backbeat_ops.commands.uploads import show
+from backbeat_ops.stack import Stack, delete
+from backbeat_ops.status import depth
+from backbeat_ops.terminal import AsJson, Yes, answer, errors, on_aws
+
+SECONDS_FOR_A_PHOTO = 300
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Where the local cloud answers.")] = localcloud.PORT,
+    with_sample: Annotated[bool, typer.Option("--sample", help="Add sample data, and put a photo through.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop again when all of that is done.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave it running, until `backbeat down`.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start the local cloud, build and deploy to it, and stay until Ctrl-C.
+
+    Where it is running, only build and deploy: what you have changed since is live then.
+    """
+    try:
+        running = localcloud.endpoint()
+    except localcloud.NotRunning:
+        pass
+    else:
+        errors.print(f"The local cloud is running at {running}; building and deploying what has changed.")
+        _bring_up(with_sample, as_json)
+        return
+    with errors.status("Starting the local cloud"):
+        localcloud.start(port)
+    if detach:
+        _bring_up(with_sample, as_json)
+        return
+    with localcloud.stopped_at_the_end():
+        try:
+            _bring_up(with_sample, as_json)
+            if not once:
+                errors.print("\nCtrl-C stops the local cloud; its data is kept.")
+                _wait_while_it_runs()
+        except KeyboardInterrupt:
+            if once:
+                raise
+        errors.print("Stopping the local cloud")
+
+
+def _bring_up(with_sample: bool, as_json: bool) -> None:
+    """Deploy, and show the way in or what became of a sample photo."""
+    localcloud.use(localcloud.endpoint())
+    started = time.monotonic()
+    with errors.status("Deploying") as status:
+        changed = localcloud.deploy(lambda line: status.update(f"Deploying [dim]{escape(line[:90])}[/]"))
+    errors.print(f"Deployed in {time.monotonic() - started:.0f} s." if changed else "Nothing has changed.")
+    stack = localcloud.stack()
+    stack.bind()
+    if not with_sample:
+        answer(stack.describe(), f"It answers at {localcloud.endpoint()}; `backbeat status` shows it.", as_json)
+        return
+    sample.seed(datetime.now(UTC))
+    with errors.status("A photo is on its way"):
+        made = uploads.upload(stack, "post-1", "sunrise.jpg", sample.photo())
+        became = uploads.wait(made, SECONDS_FOR_A_PHOTO)
+        for _ in range(40):  # the queue forgets the message a moment later
+            if not any(depth(stack.tasks()["process_media_upload"]["queue_url"])):
+                break
+            time.sleep(0.25)
+    show(stack, made, became, as_json)
+
+
+def _wait_while_it_runs() -> None:
+    while True:
+        time.sleep(1)
+        try:
+            localcloud.endpoint()
+        except localcloud.NotRunning:
+            errors.print("The local cloud has ended.")
+            return
+
+
+def down(
+    context: typer.Context,
+    keep_data: Annotated[
+        bool, typer.Option("--keep-data", help="Only stop the local cloud: the next start finds its data.")
+    ] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the stack and everything in its buckets; stop the local cloud.
+
+    It asks first where the stack is on AWS.
+    """
+    name = on_aws(context)
+    if keep_data:
+        if name:
+            raise typer.BadParameter("--keep-data is for the local cloud; a stack on AWS is deleted, or left alone.")
+        stopped = localcloud.stop()
+        said = "Stopped the local cloud; its data is kept." if stopped else "The local cloud was not running."
+        answer({"stopped": stopped}, said, as_json)
+        return
+    if name and not yes:
+        typer.confirm(f"Delete the stack {name} on AWS and everything in its buckets?", abort=True)
+    stack = Stack(name) if name else localcloud.stack()
+    with errors.status(f"Deleting {stack.name}"):
+        delete(stack)
+    if not name:
+        localcloud.stop()
+        localcloud.forget()
+    answer({"deleted": stack.name}, f"Deleted {stack.name}.", as_json)

@@ -1,0 +1,90 @@
+"""`backbeat mail`: list emails, look at one, settle one that is unknown."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from backbeat_ops import mail
+from backbeat_ops.terminal import AsJson, Day, ago, answer, console, print_json, the_stack
+
+COLOURS = {"sent": "green", "unknown": "bold red", "refused": "yellow", "sending": "cyan"}
+
+app = typer.Typer(help="List emails, look at one, settle one that is unknown.", no_args_is_help=True)
+
+
+@app.command("list")
+def listing(
+    context: typer.Context,
+    state: Annotated[Literal["unknown", "refused", "sent"] | None, typer.Option(help="Only those so.")] = None,
+    day: Day = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List emails: those unknown, of any day, then those of today and yesterday, the newest first."""
+    the_stack(context)
+    now = datetime.now(UTC)
+    days = [day.date()] if day else [now.date(), now.date() - timedelta(days=1)]
+    found = mail.listed(days, state, limit, now)
+    if as_json:
+        print_json(found)
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("state", "email", "when", "tries", "what became of it"):
+        table.add_column(column, overflow="fold", justify="right" if column == "tries" else "left")
+    for item in found:
+        said = item["feedback"] or item["reason"] or ""
+        read_back = f"{item['to']}: {item['subject']}" if "to" in item else ""
+        table.add_row(
+            f"[{COLOURS[item['state']]}]{item['state']}[/]",
+            escape(item["delivery_id"]),
+            ago(item["claimed_at"]),
+            f"{item['attempt']:.0f}",
+            escape("\n".join(text for text in (said, read_back) if text)),
+        )
+    console.print(table if found else "There are no emails.")
+
+
+@app.command()
+def preview(
+    context: typer.Context,
+    email: Annotated[Literal["welcome", "content_digest"], typer.Argument(help="Which email.")],
+    user: Annotated[str, typer.Option(metavar="USER_ID", help="Whom it would go to.")],
+    locale: Annotated[str | None, typer.Option(help="The language.", show_default="the user's own")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An .html, .txt or .eml file to write.",
+            show_default="EMAIL-USER_ID.html",
+            dir_okay=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Render an email for a user into a file, without sending it. Its unsubscribe link does not work."""
+    file = to or Path(f"{email}-{user}.html")
+    if file.suffix not in mail.SUFFIXES:
+        raise typer.BadParameter(f"{file} does not end in {', '.join(mail.SUFFIXES[:-1])} or {mail.SUFFIXES[-1]}.")
+    subject, content = mail.preview(the_stack(context), email, user, locale, file.suffix, datetime.now(UTC))
+    file.write_bytes(content)
+    answer({"file": str(file.resolve()), "subject": subject}, f"Wrote {file}: {subject}", as_json)
+
+
+@app.command()
+def settle(
+    context: typer.Context,
+    delivery_id: Annotated[str, typer.Argument(metavar="DELIVERY", help="Its id, as `backbeat mail list` has it.")],
+    sent: Annotated[bool, typer.Option("--sent", help="It arrived, or is not to be sent again.")] = False,
+    resend: Annotated[bool, typer.Option("--resend", help="It did not arrive: send it once more.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Close an unknown delivery. Its dead letter, retried, is skipped then."""
+    if sent == resend:
+        raise typer.BadParameter("Say either --sent or --resend.")
+    settled = mail.settle(the_stack(context), delivery_id, sent=sent)
+    answer(settled, f"{delivery_id} {'counts as sent' if sent else 'is sent once more'}.", as_json)

@@ -1,0 +1,72 @@
+"""`backbeat restore` and `erase`: members' data, brought back or taken away."""
+
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from backbeat.models import User
+from backbeat.posts import archive
+from backbeat_ops.stack import NotFound, Stack
+from backbeat_ops.terminal import AsJson, Yes, answer, counted, size, the_stack
+
+
+def restore(
+    context: typer.Context,
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run of cleanup_old_posts, as its result has it under `restore`.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Bring back the posts that a run of cleanup_old_posts deleted, with their comments and likes.
+
+    It may be repeated: what is there stays as it is. The posts' files are gone.
+    """
+    _bind(the_stack(context))
+    try:
+        restored = archive.restore(run_id.removesuffix("/take"), at=datetime.now(UTC))
+    except LookupError as error:
+        raise NotFound(str(error)) from error
+    posts, comments, likes = (
+        counted(restored.posts, "post"),
+        counted(restored.comments, "comment"),
+        counted(restored.likes, "like"),
+    )
+    text = f"Restored {posts}, {comments} and {likes}."
+    if restored.there:
+        text += f" {counted(restored.there, 'post was', 'posts were')} there already."
+    if restored.files:
+        text += f" The posts had {counted(restored.files, 'file')} ({size(restored.bytes)}), gone with them."
+    answer(restored, text, as_json)
+
+
+def erase(
+    context: typer.Context,
+    user_id: Annotated[str, typer.Argument(metavar="USER_ID", help="Who is to be erased.")],
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a user everywhere: follows, likes, comments, posts with their files, tokens, activity, archived posts.
+
+    It asks first, as it cannot be undone. It may be repeated, and goes on where it was cut off. Where nothing of the
+    user is found, it fails.
+    """
+    stack = the_stack(context)
+    _bind(stack)
+    if not yes:
+        typer.confirm(f"Erase the user {user_id!r} in {stack.name}, for good?", abort=True)
+    erased = User.erase(user_id, at=datetime.now(UTC))
+    found = {**asdict(erased), "archived": archive.forget(user_id)}
+    if not any(found.values()):
+        raise NotFound(f"There is no user {user_id!r} in {stack.name}, and nothing that they left behind.")
+    counts = ", ".join(f"{number:,} {kind}" for kind, number in found.items() if kind not in ("user", "archived"))
+    rows = counted(found["archived"], "archived row")
+    answer(found, f"Erased the user {user_id!r}: {counts}, {rows}.", as_json)
+
+
+def _bind(stack: Stack) -> None:
+    """Tell the shared code which buckets are the stack's."""
+    for purpose, bucket in stack.buckets.items():
+        os.environ[f"{purpose.upper()}_BUCKET"] = bucket

@@ -1,0 +1,146 @@
+"""Runs: made by hand, looked up in the ledger, waited for; and the one shape in which all commands show them."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from backbeat import ledger, queues
+from backbeat.ledger import SETTLED, Outcome
+from backbeat.messages import Message, iso
+from backbeat.models import RunRecord
+from backbeat.producer import InvalidTaskArguments, Task
+from backbeat.tasks import TASKS
+from backbeat_ops.stack import NotFound
+
+DAYS_BACK = 8
+"""How far back a task's last run is looked for: a weekly one's is at most seven days old."""
+SECONDS_BETWEEN_LOOKS = 0.25
+
+
+class NotSettled(TimeoutError):
+    """Runs have not come to an end in the time given."""
+
+
+def shown(run: RunRecord) -> dict[str, Any]:
+    """A run of the ledger as plain values: the one shape in which it is shown, whoever asks.
+
+    `run_id` is its identity; `logical_time` the time it ran as if at, and `started` the wall clock's when its last
+    attempt began, both ISO 8601 in UTC; `result` what its task returned; `error` why it failed, or was skipped.
+    """
+    return {
+        "task": run.task,
+        "class": run.task_class,
+        "run_id": run.run_id,
+        "outcome": str(run.outcome),
+        "attempts": int(run.attempts or 0),
+        "logical_time": iso(run.logical_time),
+        "started": None if run.started is None else iso(run.started),
+        "duration_ms": None if run.duration_ms is None else int(run.duration_ms),
+        "result": run.result,
+        "error": run.error,
+    }
+
+
+def on_its_queue(message: Message) -> dict[str, Any]:
+    """A run whose message has just been sent, in the same shape: nothing has been heard of it."""
+    return shown(
+        RunRecord(
+            run_id=message.id,
+            task=message.task,
+            task_class=TASKS[message.task].task_class,
+            logical_time=message.logical_time,
+            outcome=Outcome.QUEUED,
+        )
+    )
+
+
+def the_task(name: str) -> Task[Any]:
+    """The task of that name.
+
+    Raises:
+        NotFound: There is none.
+    """
+    if name not in TASKS:
+        raise NotFound(f"There is no task {name!r}. Tasks: {', '.join(sorted(TASKS))}.")
+    return TASKS[name]
+
+
+def recent(task: str, limit: int, until: date | None = None, days: int = 2) -> list[RunRecord]:
+    """A task's runs of some logical days up to a last one, or to today: the last day's first, at most `limit`."""
+    until = until or datetime.now(UTC).date()
+    found: list[RunRecord] = []
+    for back in range(days):
+        if len(found) >= limit:
+            break
+        found += ledger.recent(task, until - timedelta(days=back), limit)
+    return found[:limit]
+
+
+def last(task: str, now: datetime) -> RunRecord | None:
+    """The run of a task with the latest logical time, of the last eight days."""
+    for days in range(DAYS_BACK):
+        of_day = list(ledger.recent(task, now.date() - timedelta(days=days), 100))
+        if of_day:
+            return max(of_day, key=lambda run: run.logical_time)
+    return None
+
+
+def by_hand(stack: str, task: Task[Any], kwargs: Mapping[str, Any], at: datetime) -> Message:
+    """Put a new message for a task on its queue, to run now as if at a time; return it.
+
+    Raises:
+        InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
+        QueueNotFound: The stack has no queue for the task.
+    """
+    message = task.message(kwargs, at)
+    queues.put(task.queue_name(stack), message.to_json())
+    return message
+
+
+def arguments(task: Task[Any], given: Sequence[str]) -> dict[str, Any]:
+    """A task's arguments from `key=value` words: a value is text where the task takes text, else JSON.
+
+    Raises:
+        InvalidTaskArguments: A word has no `=`, or the arguments do not fit the task.
+    """
+    values: dict[str, Any] = {}
+    for word in given:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise InvalidTaskArguments(f"{task.name}: {word!r} is no key=value")
+        values[key] = text
+        parameter = task.signature.parameters.get(key)
+        if parameter is None:
+            continue  # refused below, with the others
+        try:
+            TypeAdapter(parameter.annotation).validate_json(json.dumps(text), strict=True)
+        except ValidationError:
+            try:
+                values[key] = json.loads(text)
+            except ValueError:
+                continue  # refused below
+    return {key: value for key, value in task.parse(values).items() if key in values}
+
+
+def wait(wanted: Sequence[Message], seconds: float, pause: Callable[[float], None] = time.sleep) -> list[RunRecord]:
+    """Wait until runs have come to an end; return them.
+
+    Raises:
+        NotSettled: They have not, after `seconds`; the text names them.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        runs = {message.id: ledger.find(message) for message in wanted}
+        open_runs = {run_id: run for run_id, run in runs.items() if run is None or run.outcome not in SETTLED}
+        if not open_runs:
+            return [run for run in runs.values() if run is not None]
+        if time.monotonic() >= until:
+            states = ", ".join(
+                f"{run_id} is {run.outcome if run else 'not in the ledger'}" for run_id, run in open_runs.items()
+            )
+            raise NotSettled(f"After {seconds:.0f} s, {states}.")
+        pause(SECONDS_BETWEEN_LOOKS)

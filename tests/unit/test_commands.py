@@ -1,0 +1,200 @@
+"""The `backbeat` command as a whole: its one voice, its one shape of a run, and which stack it means."""
+
+import ast
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import typer
+from support import ROOT
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from backbeat import ledger
+from backbeat.ledger import Attempt, Outcome
+from backbeat.messages import Message
+from backbeat_ops import cli, localcloud, runs, status, terminal
+from backbeat_ops.localcloud import NotRunning
+from backbeat_ops.stack import NotFound, Stack
+
+NOW = datetime(2026, 11, 1, 4, tzinfo=UTC)
+
+
+def every_command() -> Iterator[tuple[str, Any]]:
+    def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+        yield path, command
+        for name, below in getattr(command, "commands", {}).items():
+            yield from walk(below, f"{path} {name}")
+
+    yield from walk(get_command(cli.app), "backbeat")
+
+
+COMMANDS = dict(every_command())
+ACTING = {path: command for path, command in COMMANDS.items() if path not in ("backbeat", "backbeat mail")}
+"""Those that do something; the others only hold commands."""
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_help_text_is_a_sentence(path: str) -> None:
+    texts = [COMMANDS[path].help] + [
+        p.help for p in COMMANDS[path].params if p.name != "help" and "completion" not in p.name
+    ]
+    for text in texts:
+        assert text is not None
+        assert re.fullmatch(r"(?s)[A-Z`].*\.", text.strip()), text
+
+
+@pytest.mark.parametrize("path", ACTING)
+def test_every_command_takes_json(path: str) -> None:
+    assert "--json" in {option for parameter in ACTING[path].params for option in parameter.opts}
+
+
+def test_one_option_has_one_meaning_and_no_flag_a_negation() -> None:
+    said: dict[str, set[str]] = {}
+    for command in COMMANDS.values():
+        for parameter in command.params:
+            assert not parameter.secondary_opts, parameter.name
+            for option in parameter.opts:
+                if option in ("--json", "--yes", "--wait", "--timeout", "--at", "--day"):
+                    said.setdefault(option, set()).add(f"{parameter.help} {parameter.metavar}")
+    assert {option: len(texts) for option, texts in said.items()} == dict.fromkeys(said, 1)
+    assert len(said) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no queue 'x' in us-east-1: is it there?", "No queue 'x' in us-east-1: is it there?"),
+        ("There is no task 'x'. Tasks: a.", "There is no task 'x'. Tasks: a."),
+        ("send_welcome_email: user_id: Field required", "send_welcome_email: user_id: Field required."),
+        ("welcome:user-1 is sent, not unknown", "welcome:user-1 is sent, not unknown."),
+        ("sam build failed:\nno such file", "sam build failed:\nno such file"),
+        ("", ""),
+    ],
+)
+def test_an_error_is_said_as_a_sentence(text: str, expected: str) -> None:
+    assert terminal.sentence(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(NotFound("there is none"), "backbeat: There is none."), (NotRunning(), "`make run`")]
+)
+def test_what_can_be_mended_is_one_sentence_and_exits_with_1(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raises(context: typer.Context) -> Stack:
+        raise error
+
+    monkeypatch.setattr("backbeat_ops.commands.status.the_stack", raises)
+    monkeypatch.setattr("sys.argv", ["backbeat", "status"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.out) == (1, "")
+    assert said in shown.err
+
+
+# ---- Which stack is meant --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def meant(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The stacks that the commands ask about; the local cloud answers as one."""
+    asked: list[str] = []
+
+    def status_of(stack: Stack) -> dict[str, Any]:
+        asked.append(stack.name)
+        return {}
+
+    monkeypatch.setattr(localcloud, "stack", lambda: Stack("the running local cloud's"))
+    monkeypatch.setattr(Stack, "bind", lambda stack: None)
+    monkeypatch.setattr(status, "status", status_of)
+    return asked
+
+
+@pytest.mark.parametrize("named", ["", localcloud.STACK])
+def test_the_local_clouds_own_name_in_the_environment_means_the_local_cloud(named: str, meant: list[str]) -> None:
+    """Producers need it there."""
+    done = CliRunner().invoke(cli.app, ["status", "--json"], env={"BACKBEAT_STACK": named})
+    assert (done.exit_code, meant) == (0, ["the running local cloud's"])
+
+
+def test_another_name_means_a_stack_on_aws(meant: list[str]) -> None:
+    CliRunner().invoke(cli.app, ["status", "--json"], env={"BACKBEAT_STACK": "prod"})
+    CliRunner().invoke(cli.app, ["--stack", "dev", "status", "--json"], env={"BACKBEAT_STACK": localcloud.STACK})
+    assert meant == ["prod", "dev"]
+
+
+def test_where_the_local_cloud_is_meant_and_does_not_run_no_stack_on_aws_is_deleted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(localcloud, "HOME", tmp_path)
+    done = CliRunner().invoke(cli.app, ["down", "--yes"], env={"BACKBEAT_STACK": localcloud.STACK})
+    assert isinstance(done.exception, NotRunning)
+
+
+# ---- A run -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_has_one_shape_whoever_shows_it(aws: None) -> None:
+    message = Message(task="update_user_statistics", id="", scheduled_time=NOW)
+    attempt = Attempt(Outcome.SUCCEEDED, datetime(2026, 11, 2, 5, tzinfo=UTC), 1234, "request-1", {"users": 3})
+    ledger.record(message, "analytics", attempt)
+    (run,) = ledger.recent("update_user_statistics", NOW.date(), 9)
+    assert runs.shown(run) == {
+        "task": "update_user_statistics",
+        "class": "analytics",
+        "run_id": "update_user_statistics@2026-11-01T04:00:00Z",
+        "outcome": "succeeded",
+        "attempts": 1,
+        "logical_time": "2026-11-01T04:00:00Z",
+        "started": "2026-11-02T05:00:00Z",
+        "duration_ms": 1234,
+        "result": {"users": 3},
+        "error": None,
+    }
+    assert list(runs.on_its_queue(message)) == list(runs.shown(run))
+
+
+# ---- The modules -----------------------------------------------------------------------------------------------------
+
+OPS = ROOT / "backbeat_ops"
+PRINTING = {OPS / "cli.py", OPS / "terminal.py", *(OPS / "commands").glob("*.py")}
+
+
+def imported(path: Any) -> list[tuple[str, str]]:
+    """Modules that a file imports, with the names that it takes from them."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [(node.module or "", alias.name) for alias in node.names]
+    return found
+
+
+def test_what_is_answered_knows_nothing_of_how_it_is_printed() -> None:
+    """A page shows the same answers."""
+    answering = sorted(set(OPS.glob("*.py")) - PRINTING)
+    assert len(answering) >= 8
+    wrong = [
+        (path.name, module, name)
+        for path in answering
+        for module, name in imported(path)
+        if module.split(".")[0] in ("typer", "rich")
+        or {module, f"{module}.{name}"} & {"backbeat_ops.cli", "backbeat_ops.terminal", "backbeat_ops.commands"}
+        or module.startswith("backbeat_ops.commands")
+    ]
+    assert wrong == []
+
+
+def test_no_module_takes_what_is_private_to_another() -> None:
+    wrong = [
+        (path.name, module, name)
+        for path in OPS.rglob("*.py")
+        for module, name in imported(path)
+        if module.startswith("backbeat") and name.startswith("_")
+    ]
+    assert wrong == []
