@@ -30,6 +30,7 @@ from backbeat.messages import InvalidMessage
 from backbeat.models import Post
 from backbeat_ops import localcloud, sample
 from backbeat_ops.localcloud import ROOT, LocalCloudError, Say
+from backbeat_ops.runs import words
 from backbeat_ops.stack import Stack
 
 BUILT = ROOT / ".aws-sam/build"
@@ -85,10 +86,7 @@ class Answer:
 
 
 def _said(record: dict[str, Any]) -> str:
-    result = record.get("result")
-    if isinstance(result, dict):
-        return ", ".join(f"{name} {value}" for name, value in result.items())
-    return str(record.get("error") or record.get("why") or result or "")
+    return str(record.get("error") or record.get("why") or words(record.get("result")))
 
 
 def ready(say: Say) -> str:

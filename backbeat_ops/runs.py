@@ -45,6 +45,19 @@ def shown(run: RunRecord) -> dict[str, Any]:
     }
 
 
+def words(result: Any) -> str:
+    """What a task returned, in a line: `sent 21, skipped 9, days (2026-11-01, 2026-11-02)`."""
+
+    def inner(value: Any) -> str:
+        return f"({words(value)})" if isinstance(value, dict | list) else words(value) or "none"
+
+    if isinstance(result, dict):
+        return ", ".join(f"{name} {inner(value)}" for name, value in result.items())
+    if isinstance(result, list):
+        return ", ".join(inner(value) for value in result)
+    return "" if result is None else str(result)
+
+
 def on_its_queue(message: Message) -> dict[str, Any]:
     """A run whose message has just been sent, in the same shape: nothing has been heard of it."""
     return shown(

@@ -1,12 +1,15 @@
 """What every command shares: the stack that is meant, its options, and how answers and errors are printed."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from backbeat.messages import iso
 from backbeat_ops import localcloud
@@ -95,10 +98,23 @@ def answer(value: Any, text: str, as_json: bool) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
 
+def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
+    """A table of these columns, numbers to the right; a name is never cut off, the last column is what gives way."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        made.add_column(
+            column,
+            justify="right" if column in numbers else "left",
+            no_wrap=column != columns[-1],
+            overflow="fold",
+        )
+    return made
+
+
 def complain(text: str) -> None:
     """Say on stderr what is wrong, as a sentence."""
-    errors.print("[bold red]backbeat:[/]", end=" ")
-    errors.print(sentence(text), markup=False, soft_wrap=not errors.is_terminal)
+    said = Text.assemble(("backbeat:", "bold red"), f" {sentence(text)}")
+    errors.print(said, soft_wrap=not errors.is_terminal)  # whoever reads a file wraps its lines
 
 
 def fail(text: str) -> NoReturn:

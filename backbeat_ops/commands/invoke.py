@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Column, Table
 
 from backbeat_ops import sample
 from backbeat_ops.invoke import Answer, call, events_of, ready
-from backbeat_ops.terminal import AsJson, console, counted, errors, fail, on_aws, outcome, print_json, the_stack
+from backbeat_ops.terminal import AsJson, console, counted, errors, fail, on_aws, outcome, print_json, table, the_stack
 
 
 def invoke(
@@ -35,7 +33,7 @@ def invoke(
     stack = the_stack(context)
     events = [event] if event else events_of(function)
     sample.seed(datetime.now(UTC))
-    table = Table("function", "event", "outcome", Column("result", overflow="fold"), box=SIMPLE_HEAD)
+    rows = table("function", "event", "outcome", "result")
     answers: list[tuple[str, Path, Answer]] = []
     with errors.status("Building") as status:
         host = ready(lambda line: status.update(f"Building [dim]{escape(line[:90])}[/]"))
@@ -48,7 +46,7 @@ def invoke(
                 errors.print(f"[dim]{escape(shlex.join(answer.command))}\n{escape(answer.log)}[/]", soft_wrap=True)
             for ended, result in answer.shown():
                 errors.print(f"{name} {path.stem}: {outcome(ended)}", soft_wrap=True)
-                table.add_row(name, path.stem, outcome(ended), escape(result))
+                rows.add_row(name, path.stem, outcome(ended), escape(result))
     if as_json:
         print_json(
             [
@@ -57,7 +55,7 @@ def invoke(
             ]
         )
     else:
-        console.print(table)
+        console.print(rows)
     failed = sum(answer.failed for _, _, answer in answers)
     if failed:
         fail(f"{failed} of {counted(len(events), 'call')} raised, or gave no answer.")

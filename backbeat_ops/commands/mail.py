@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
 from backbeat_ops import mail
-from backbeat_ops.terminal import AsJson, Day, ago, answer, console, print_json, the_stack
+from backbeat_ops.terminal import AsJson, Day, ago, answer, console, print_json, table, the_stack
 
 COLOURS = {"sent": "green", "unknown": "bold red", "refused": "yellow", "sending": "cyan"}
 
@@ -33,26 +31,24 @@ def listing(
     if as_json:
         print_json(found)
         return
-    table = Table(box=SIMPLE_HEAD)
-    for column in ("state", "email", "when", "tries", "what became of it"):
-        table.add_column(column, overflow="fold", justify="right" if column == "tries" else "left")
+    rows = table("state", "email", "when", "tries", "what became of it", numbers=("tries",))
     for item in found:
         said = item["feedback"] or item["reason"] or ""
         read_back = f"{item['to']}: {item['subject']}" if "to" in item else ""
-        table.add_row(
+        rows.add_row(
             f"[{COLOURS[item['state']]}]{item['state']}[/]",
             escape(item["delivery_id"]),
             ago(item["claimed_at"]),
             f"{item['attempt']:.0f}",
             escape("\n".join(text for text in (said, read_back) if text)),
         )
-    console.print(table if found else "There are no emails.")
+    console.print(rows if found else "There are no emails.")
 
 
 @app.command()
 def preview(
     context: typer.Context,
-    email: Annotated[Literal["welcome", "content_digest"], typer.Argument(help="Which email.")],
+    email: Annotated[Literal["welcome", "content_digest"], typer.Argument(metavar="EMAIL", help="Which email.")],
     user: Annotated[str, typer.Option(metavar="USER_ID", help="Whom it would go to.")],
     locale: Annotated[str | None, typer.Option(help="The language.", show_default="the user's own")] = None,
     to: Annotated[

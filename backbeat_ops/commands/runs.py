@@ -57,7 +57,7 @@ def runs(
         console.print(
             f"{run.logical_time:%m-%d %H:%M:%S}  {run.task:<29}  {ended}  {tries:>7}  {took:>8}", soft_wrap=True
         )
-        result = run.error or ", ".join(f"{k} {v}" for k, v in (run.result or {}).items())
+        result = run.error or ledger.words(run.result)
         if result:
             below = Padding(f"[dim]{escape(result)}[/]", (0, 0, 0, 4), expand=False)
             console.print(below, soft_wrap=not console.is_terminal)

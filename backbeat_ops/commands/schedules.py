@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -26,6 +25,7 @@ from backbeat_ops.terminal import (
     not_ahead,
     outcome,
     print_json,
+    table,
     the_stack,
 )
 
@@ -46,13 +46,11 @@ def listing(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table(box=SIMPLE_HEAD)
-    for column in ("schedule", "state", "next (UTC)", "last run (UTC)"):
-        table.add_column(column)
+    rows = table("schedule", "state", "next (UTC)", "last run (UTC)")
     for item in sorted(found, key=lambda item: (not item["next"], item["next"])):
         times = [datetime.fromisoformat(at) for at in item["next"]]
         last = item["last_run"]
-        table.add_row(
+        rows.add_row(
             f"{item['name']}\n[dim]{item['expression']}[/]",
             "enabled" if item["state"] == "ENABLED" else "[yellow]disabled[/]",
             escape(item["problem"]) if item["problem"] else "\n".join(f"{at:%a %d %b %H:%M}" for at in times),
@@ -60,7 +58,7 @@ def listing(context: typer.Context, as_json: AsJson = False) -> None:
             if last
             else "",
         )
-    console.print(table if found else "There are no schedules.")
+    console.print(rows if found else "There are no schedules.")
 
 
 @app.command()
@@ -137,12 +135,10 @@ def play(
 
 
 def _as_table(found: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    for column in ("schedule", "runs", "sent", "known before", "ended"):
-        table.add_column(column, justify="left" if column in ("schedule", "ended") else "right")
+    rows = table("schedule", "runs", "sent", "known before", "ended", numbers=("runs", "sent", "known before"))
     for item in found:
         ends = ", ".join(f"{count} {outcome(name)}" for name, count in item["outcomes"].items())
         if item["waiting"]:
             ends = f"[yellow]{item['waiting']} on the queue, which no function reads[/]"
-        table.add_row(item["schedule"], str(item["runs"]), str(item["sent"]), str(item["known"]), ends)
-    return table
+        rows.add_row(item["schedule"], str(item["runs"]), str(item["sent"]), str(item["known"]), ends)
+    return rows

@@ -6,12 +6,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from backbeat_ops import uploads
 from backbeat_ops.stack import Stack
-from backbeat_ops.terminal import AsJson, Timeout, Wait, answer, console, errors, fail, print_json, size, the_stack
+from backbeat_ops.terminal import (
+    AsJson,
+    Timeout,
+    Wait,
+    answer,
+    console,
+    errors,
+    fail,
+    print_json,
+    size,
+    table,
+    the_stack,
+)
 from backbeat_ops.uploads import Upload
 
 
@@ -50,13 +60,12 @@ def show(stack: Stack, made: Upload, became: dict[str, Any], as_json: bool) -> N
         return
     took = (datetime.now(UTC) - made.uploaded_at).total_seconds()
     console.print(f"{made.key}, {size(made.bytes)}: ready after {took:.1f} s")
-    table = Table(box=SIMPLE_HEAD)
-    for column in ("rendition", "pixels", "size"):
-        table.add_column(column, justify="left" if column == "rendition" else "right")
+    rows = table("rendition", "pixels", "size", numbers=("pixels", "size"))
     for rendition in media["renditions"]:
         pixels = f"{rendition['width']:.0f} x {rendition['height']:.0f}"
-        table.add_row(str(rendition["key"]).rsplit("/", 1)[-1], pixels, size(rendition["bytes"]))
-    console.print(table)
+        rows.add_row(str(rendition["key"]).rsplit("/", 1)[-1], pixels, size(rendition["bytes"]))
+    console.print(rows)
+    console.print()
     folder = str(media["renditions"][0]["key"]).rsplit("/", 1)[0]
     console.print(f"renditions   s3://{stack.buckets['media']}/{folder}/", soft_wrap=True)
     console.print(f"the post     {made.post_id} in table {stack.tables['POSTS_TABLE']}", soft_wrap=True)

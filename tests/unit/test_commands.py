@@ -158,6 +158,39 @@ def test_a_run_has_one_shape_whoever_shows_it(aws: None) -> None:
     assert list(runs.on_its_queue(message)) == list(runs.shown(run))
 
 
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (
+            {"sent": 21, "trending": ["#a", "#b"], "why": None, "of": {"x": 1}},
+            "sent 21, trending (#a, #b), why none, of (x 1)",
+        ),
+        ("done", "done"),
+        (["a", 2], "a, 2"),
+        (0, "0"),
+        (None, ""),
+    ],
+)
+def test_whatever_a_task_returns_is_said_in_a_line(result: Any, said: str) -> None:
+    assert runs.words(result) == said
+
+
+def test_a_name_is_never_cut_off_on_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = terminal.table("name", "number", "what became of it", numbers=("number",))
+    rows.add_row("update_post_engagement_scores", "7", "a long story " * 9)
+    terminal.Console(width=60).print(rows)
+    shown = capsys.readouterr().out
+    assert "update_post_engagement_scores       7  a long story" in shown
+    assert shown.count("story") == 9
+
+
+def test_an_error_wraps_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = terminal.Console(width=40, force_terminal=True, color_system=None, record=True)
+    monkeypatch.setattr(terminal, "errors", errors)
+    terminal.complain("there is no schedule 'nope' in backbeat-local")
+    assert errors.export_text() == "backbeat: There is no schedule 'nope' in\nbackbeat-local.\n"
+
+
 # ---- The modules -----------------------------------------------------------------------------------------------------
 
 OPS = ROOT / "backbeat_ops"
