@@ -21,13 +21,12 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
-from pynamodb.exceptions import PutError
 
 from backbeat import messages
 from backbeat.app.uploads import post_of
 from backbeat.ledger import Outcome
 from backbeat.messages import InvalidMessage
-from backbeat.models import Post
+from backbeat.models import Post, save_if
 from backbeat_ops import localcloud, sample
 from backbeat_ops.localcloud import ROOT, LocalCloudError, Say
 from backbeat_ops.runs import words
@@ -236,10 +235,8 @@ def _prepare(event: Any) -> None:
 
 def _upload(bucket: str, key: str, post_id: str) -> None:
     """Put a sample photo where an upload is missing; strike off its post what was made of it."""
-    with suppress(PutError):
-        Post.new(post_id, author_id="operator", text=key, created_at=datetime.now(UTC), visibility="hidden").save(
-            Post.post_id.does_not_exist()
-        )
+    post = Post.new(post_id, author_id="operator", text=key, created_at=datetime.now(UTC), visibility="hidden")
+    save_if(post, Post.post_id.does_not_exist())
     s3 = boto3.client("s3")
     try:
         content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pynamodb.exceptions import DeleteError, UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex
-from pynamodb.transactions import TransactWrite
 
-from backbeat.models import Token, User, day_key, is_unmet, write_together
+from backbeat.models import Check, Delete, Token, User, day_key, delete_if, update_if, write_together
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -138,13 +136,8 @@ def put_off(token: Token, until: datetime, tally: Counter[str]) -> None:
     actions: list[Action] = [Token.due_day.set(day_key(until, token.token_id))]
     if token.kind == "blacklist":
         actions.append(Token.expires_at.set(until))
-    try:
-        token.update(actions=actions, condition=as_read(Token.expires_at, token.expires_at))
-    except UpdateError as error:
-        is_unmet(error)
-        tally["renewed"] += 1
-    else:
-        tally["needed"] += 1
+    put = update_if(token, actions, as_read(Token.expires_at, token.expires_at))
+    tally["needed" if put else "renewed"] += 1
 
 
 def clean_unseen(page: list[Token], away_since: datetime, tally: Counter[str]) -> None:
@@ -169,31 +162,22 @@ def clean_away(page: list[User], away_since: datetime, tally: Counter[str]) -> N
 
 def delete_of_away(token: Token, user: User, tally: Counter[str]) -> bool:
     """Delete a token if its user is still away; return whether they are."""
-
-    def build(together: TransactWrite) -> None:
-        together.condition_check(User, user.user_id, condition=User.last_login_at == user.last_login_at)
-        together.delete(token, as_read(Token.expires_at, token.expires_at) & Token.token_id.exists())
-
-    match write_together(build):
-        case []:
-            count(token, tally)
-            return True
-        case ["None", _]:
-            tally["renewed"] += 1
-            return True
-    tally["renewed"] += 1
-    return False
+    still_away = Check(User, user.user_id, User.last_login_at == user.last_login_at)
+    deletion = Delete(token, as_read(Token.expires_at, token.expires_at) & Token.token_id.exists())
+    unmet = write_together(still_away, deletion)
+    if unmet:
+        tally["renewed"] += 1
+    else:
+        count(token, tally)
+    return still_away not in unmet
 
 
 def delete(token: Token, as_found: Condition, tally: Counter[str]) -> None:
     """Delete a token that is as it was read."""
-    try:
-        token.delete(as_found & Token.token_id.exists())
-    except DeleteError as error:
-        is_unmet(error)
-        tally["renewed"] += 1
-    else:
+    if delete_if(token, as_found & Token.token_id.exists()):
         count(token, tally)
+    else:
+        tally["renewed"] += 1
 
 
 def count(token: Token, tally: Counter[str]) -> None:

@@ -16,14 +16,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
-from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from backbeat import queues
 from backbeat.aws import dynamodb, s3
 from backbeat.messages import Message
-from backbeat.models import Comment, DayCounts, Like, Post, day_key, delete_post, is_unmet
+from backbeat.models import Comment, DayCounts, Like, Post, day_key, delete_post, update_if
 from backbeat.posts import archive
 from backbeat.posts.archive import Entry
 from backbeat.posts.files import delete_files, files_of
@@ -264,12 +263,7 @@ def hide_or_show(post: Post, now: datetime) -> str:
             actions += [Post.hidden_at.remove(), Post.hidden_day.remove()]
         case _:
             return "changed"
-    try:
-        post.update(actions=actions, condition=is_as_read(post))
-    except UpdateError as error:
-        is_unmet(error)
-        return "changed"
-    return done
+    return done if update_if(post, actions, is_as_read(post)) else "changed"
 
 
 def delete(survey: str, page: str, post_ids: list[str], now: datetime, taken: Counter[str]) -> None:

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from pynamodb.exceptions import PutError, UpdateError
-
 from backbeat.aws import s3
 from backbeat.models import (
     SHARDS,
@@ -29,7 +27,8 @@ from backbeat.models import (
     Post,
     Report,
     User,
-    is_unmet,
+    save_if,
+    update_if,
 )
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import PartDone, Tally, in_parts
@@ -246,13 +245,8 @@ def _store_count(day: str, numbers: dict[str, int], seen: int, now: datetime) ->
     values = [getattr(DayCounts, kind).set(number) for kind, number in numbers.items()]
     older = DayCounts.as_of.does_not_exist() | (DayCounts.as_of <= now)
     unchanged = DayCounts.changes == seen if seen else DayCounts.changes.does_not_exist()
-    try:
-        DayCounts("counts", day).update(
-            actions=[*values, DayCounts.as_of.set(now), DayCounts.changes.remove()], condition=older & unchanged
-        )
-    except UpdateError as error:
-        return not is_unmet(error)
-    return True
+    actions = [*values, DayCounts.as_of.set(now), DayCounts.changes.remove()]
+    return update_if(DayCounts("counts", day), actions, older & unchanged)
 
 
 def _reports(days: list[date], shards: list[Tally], counts: dict[str, dict[str, int]]) -> Iterator[DayReport]:
@@ -293,11 +287,7 @@ def _store(report: DayReport, now: datetime) -> bool:
     if [report] == _load(report.day, report.day):
         return False
     row = Report("daily", f"{report.day}", figures=report.as_json(), as_of=now)
-    try:
-        row.save(Report.as_of.does_not_exist() | (Report.as_of <= now))
-    except PutError as error:
-        return not is_unmet(error)
-    return True
+    return save_if(row, Report.as_of.does_not_exist() | (Report.as_of <= now))
 
 
 def _load(first: date, last: date) -> list[DayReport]:
@@ -316,10 +306,8 @@ def _publish_from(days: list[date]) -> None:
         if row.day >= unpublished[0].day:
             _publish(date.fromisoformat(row.day))
     for row in unpublished:  # only now: a run that is cut off before writes all of them again
-        try:
-            row.update(actions=[Report.published.set(True)], condition=Report.as_of == row.as_of)
-        except UpdateError as error:
-            is_unmet(error)  # a newer run publishes what it has stored
+        # Else a newer run has stored something, and publishes it.
+        update_if(row, [Report.published.set(True)], Report.as_of == row.as_of)
 
 
 def _publish(day: date) -> None:

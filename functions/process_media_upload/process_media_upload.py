@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
-from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 
 from backbeat.app.uploads import post_of
 from backbeat.aws import s3
-from backbeat.models import Post, is_unmet
+from backbeat.models import Post, update_if
 from backbeat.runtime import NotYet, Rejected, Run, Skipped, implementation
 from backbeat.tasks import process_media_upload
 from kinds import PICTURES, VIDEOS, kind_of
@@ -317,12 +316,9 @@ def _settle(upload: Upload, run: Run, change: Change) -> _Settled | None:
             actions += _status(change, post, is_empty=not media)
             actions.append(Post.media_as_of.set(run.now))
         unchanged = Post.media_revision == post.media_revision if post.media_revision else _NEW
-        try:
-            post.update(actions=actions, condition=Post.post_id.exists() & unchanged)
-        except UpdateError as error:
-            is_unmet(error)  # another upload was faster: read the post again
-        else:
+        if update_if(post, actions, Post.post_id.exists() & unchanged):
             return _Settled(_delete(doomed))
+        # Another upload was faster: read the post again.
     raise NotYet("other uploads of the post keep changing its media")
 
 

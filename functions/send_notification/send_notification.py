@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from pynamodb.exceptions import PutError
-
 from backbeat.messages import sortable
-from backbeat.models import Notification, User, is_unmet
+from backbeat.models import Notification, User, save_if
 from backbeat.runtime import Rejected, Run, Skipped, implementation
 from backbeat.tasks import send_notification
 
@@ -37,11 +35,8 @@ def handle(user_id: str, kind: str, text: str, run: Run, link: str | None = None
     notification = Notification(
         user_id, f"{sortable(run.now)}#{run.id}", kind=kind, text=text, link=link, created_at=run.now
     )
-    try:
-        notification.save(Notification.user_id.does_not_exist())
-    except PutError as error:
-        if is_unmet(error):
-            return Skipped("it has been written")
+    if not save_if(notification, Notification.user_id.does_not_exist()):
+        return Skipped("it has been written")
     return NotificationWritten(notification.notification_id)
 
 

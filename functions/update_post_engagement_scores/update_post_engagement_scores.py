@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from pynamodb.exceptions import UpdateError
-
-from backbeat.models import Post, is_unmet
+from backbeat.models import Post, update_if
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -117,14 +115,8 @@ def write(post: Post, now: datetime) -> str:
         as_found = not_newer(Post.score_as_of, now) & Post.post_id.exists()
         for attribute, count in zip(COUNTS, counts, strict=True):
             as_found &= as_read(attribute, count)
-        try:
-            post.update(
-                actions=[Post.score.set(score), Post.score_version.set(VERSION), Post.score_as_of.set(now)],
-                condition=as_found,
-            )
-        except UpdateError as error:
-            is_unmet(error)
-        else:
+        actions = [Post.score.set(score), Post.score_version.set(VERSION), Post.score_as_of.set(now)]
+        if update_if(post, actions, as_found):
             return "changed"
         try:
             post.refresh(consistent_read=True)

@@ -16,10 +16,8 @@ from datetime import datetime, timedelta
 from math import log
 from typing import Any, TypeVar
 
-from pynamodb.exceptions import PutError
-
 from backbeat import hashtags
-from backbeat.models import Hashtag, HashtagTally, Post, TrendingHashtags, day_keys, is_unmet
+from backbeat.models import Hashtag, HashtagTally, Post, TrendingHashtags, day_keys, save_if
 from backbeat.runtime import Run, Skipped, implementation
 from backbeat.tasks import update_trending_hashtags
 
@@ -375,11 +373,7 @@ def _save_rows(week: Week, trending: Sequence[Trend], board: TrendingHashtags | 
 def _save(row: Hashtag | TrendingHashtags | HashtagTally) -> bool:
     """Write a row unless a newer run has; return whether it was written."""
     as_of = type(row).as_of
-    try:
-        row.save(as_of.does_not_exist() | (as_of <= row.as_of))
-    except PutError as error:
-        return not is_unmet(error)
-    return True
+    return save_if(row, as_of.does_not_exist() | (as_of <= row.as_of))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 
 from backbeat import models
-from backbeat.models import Follow, Post, User, is_unmet
+from backbeat.models import Follow, Post, User, update_if
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -126,11 +125,7 @@ def correct(user: User, true: Sequence[float], found: Sequence[float], now: date
         as_found &= as_read(count, was)
         if is_ != was:
             actions.append(count.set(is_))
-    try:
-        user.update(actions=actions, condition=as_found)
-    except UpdateError as error:
-        return not is_unmet(error)
-    return True
+    return update_if(user, actions, as_found)
 
 
 lambda_handler = handle.lambda_handler

@@ -12,12 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 from pynamodb.attributes import NumberAttribute
-from pynamodb.exceptions import UpdateError
-from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
 from backbeat.messages import Message
-from backbeat.models import DayTotals, RunRecord, is_unmet
+from backbeat.models import DayTotals, RunRecord, update_if
 
 KEPT = timedelta(days=30)
 
@@ -109,10 +107,10 @@ def claim(message: Message, task_class: str, until: datetime, request_id: str) -
     ]
     silent = (outcome == Outcome.RUNNING) & (RunRecord.lease_until < now)
     waiting = outcome.does_not_exist() | outcome.is_in(Outcome.QUEUED, Outcome.RETRYING) | silent
-    if _updated(row, [*actions, RunRecord.attempts.add(1)], waiting):
+    if update_if(row, [*actions, RunRecord.attempts.add(1)], waiting):
         return int(row.attempts)
     ended = outcome.is_in(Outcome.DEAD, Outcome.REJECTED, Outcome.SKIPPED, Outcome.IN_PARTS, Outcome.INCOMPLETE)
-    if _updated(row, [*actions, RunRecord.attempts.set(1)], ended):
+    if update_if(row, [*actions, RunRecord.attempts.set(1)], ended):
         return 1
     row.refresh(consistent_read=True)
     if row.outcome == Outcome.SUCCEEDED:
@@ -123,7 +121,8 @@ def claim(message: Message, task_class: str, until: datetime, request_id: str) -
 def settle(message: Message, attempt: Attempt) -> None:
     """Write how a claimed run's attempt ended, unless another invocation has claimed it since."""
     row = _row(message)
-    if _updated(row, [*_ending(attempt), RunRecord.lease_until.remove()], RunRecord.request_id == attempt.request_id):
+    actions = [*_ending(attempt), RunRecord.lease_until.remove()]
+    if update_if(row, actions, RunRecord.request_id == attempt.request_id):
         _count(message, attempt.outcome, duration_ms=attempt.duration_ms)
 
 
@@ -136,15 +135,15 @@ def record(message: Message, task_class: str, attempt: Attempt) -> int:
     row, outcome = _row(message), RunRecord.outcome
     actions = [*_identity(message, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
     waiting = outcome.does_not_exist() | (outcome == Outcome.RETRYING)
-    if not _updated(row, [*actions, RunRecord.attempts.add(1)], waiting):
-        _updated(row, [*actions, RunRecord.attempts.set(1)], outcome != Outcome.SUCCEEDED)
+    if not update_if(row, [*actions, RunRecord.attempts.add(1)], waiting):
+        update_if(row, [*actions, RunRecord.attempts.set(1)], outcome != Outcome.SUCCEEDED)
     _count(message, attempt.outcome, duration_ms=attempt.duration_ms)
     return int(row.attempts or 1)
 
 
 def bury(message: Message) -> None:
     """Mark a run as dead after the attempt that was its last."""
-    if _updated(_row(message), [RunRecord.outcome.set(Outcome.DEAD)], RunRecord.outcome == Outcome.RETRYING):
+    if update_if(_row(message), [RunRecord.outcome.set(Outcome.DEAD)], RunRecord.outcome == Outcome.RETRYING):
         _count(message, Outcome.DEAD)
         _count(message, Outcome.RETRYING, -1)
 
@@ -153,18 +152,16 @@ def finish(message: Message, task_class: str, attempt: Attempt) -> None:
     """Write how a run in parts ended, from within whichever of its messages finished it."""
     whole = message.for_part(None)
     actions = [*_identity(whole, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
-    if _updated(_row(whole), actions, RunRecord.outcome.does_not_exist() | (RunRecord.outcome != Outcome.SUCCEEDED)):
+    if update_if(_row(whole), actions, RunRecord.outcome.does_not_exist() | (RunRecord.outcome != Outcome.SUCCEEDED)):
         _count(whole, attempt.outcome, duration_ms=attempt.duration_ms)
 
 
 def incomplete(message: Message, error: str) -> None:
     """Mark the run that a dead part belongs to as incomplete, naming the part."""
-    row = _row(message.for_part(None))
-    _updated(
-        row,
-        [RunRecord.outcome.set(Outcome.INCOMPLETE), RunRecord.error.set(f"part {message.part} is dead: {error}")],
-        RunRecord.outcome.exists() & (RunRecord.outcome != Outcome.SUCCEEDED),
-    )
+    known_and_open = RunRecord.outcome.exists() & (RunRecord.outcome != Outcome.SUCCEEDED)
+    why = f"part {message.part} is dead: {error}"
+    actions = [RunRecord.outcome.set(Outcome.INCOMPLETE), RunRecord.error.set(why)]
+    update_if(_row(message.for_part(None)), actions, known_and_open)
 
 
 def queued(message: Message, task_class: str) -> None:
@@ -174,7 +171,7 @@ def queued(message: Message, task_class: str) -> None:
         RunRecord.outcome.set(Outcome.QUEUED),
         RunRecord.started.set(datetime.now(UTC)),
     ]
-    _updated(_row(message), actions, RunRecord.outcome.does_not_exist())
+    update_if(_row(message), actions, RunRecord.outcome.does_not_exist())
 
 
 def find(message: Message) -> RunRecord | None:
@@ -210,15 +207,6 @@ def _row(message: Message) -> RunRecord:
     if message.part is None:
         return RunRecord(partition, message.id)
     return RunRecord(f"{partition}#parts", f"{message.id}#{message.part}")
-
-
-def _updated(row: RunRecord, actions: list[Action], condition: Condition) -> bool:
-    """Update a row, and read it back, if its condition holds."""
-    try:
-        row.update(actions=actions, condition=condition)
-    except UpdateError as error:
-        return not is_unmet(error)
-    return True
 
 
 def _identity(message: Message, task_class: str) -> list[Action]:

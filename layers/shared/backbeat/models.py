@@ -12,6 +12,7 @@ Table names come from the environment (`POSTS_TABLE`, ...), as the template hand
 `bind`; region, credentials and endpoint are boto3's own.
 """
 
+import itertools
 import os
 import random
 import time
@@ -83,14 +84,33 @@ def slice_key(user_id: str) -> str:
     return f"{zlib.crc32(user_id.encode()) % SLICES:03}"
 
 
-def is_unmet(error: PutError | UpdateError | DeleteError) -> bool:
-    """Whether a write was refused because its condition did not hold.
+MOST_TRIES = 10
+"""How often a transaction that meets others is tried."""
 
-    Raises:
-        PutError | UpdateError | DeleteError: It failed for another reason.
-    """
-    if error.cause_response_code != "ConditionalCheckFailedException":
-        raise error
+
+def save_if(row: Model, condition: Condition) -> bool:
+    """Save a row if a condition holds of what is there; return whether it did."""
+    return _took_place(lambda: row.save(condition))
+
+
+def update_if(row: Model, actions: Sequence[Action], condition: Condition) -> bool:
+    """Update a row, and read it back, if a condition holds of what is there; return whether it did."""
+    return _took_place(lambda: row.update(actions=list(actions), condition=condition))
+
+
+def delete_if(row: Model, condition: Condition) -> bool:
+    """Delete a row if a condition holds of what is there; return whether it did."""
+    return _took_place(lambda: row.delete(condition))
+
+
+def _took_place(write: Callable[[], object]) -> bool:
+    """Whether a write took place; it did not where its condition did not hold, and fails for any other reason."""
+    try:
+        write()
+    except (PutError, UpdateError, DeleteError) as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        return False
     return True
 
 
@@ -104,36 +124,87 @@ def _connection() -> Connection:
     )
 
 
-def write_together(build: Callable[[TransactWrite], None]) -> list[str]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Check:
+    """Of `write_together`: write nothing, but let the rest take place only if a condition holds of a row."""
+
+    model: type[Model]
+    key: str
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delete:
+    """Of `write_together`: delete a row, if a condition holds of it."""
+
+    row: Model
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Save:
+    """Of `write_together`: save a row, if a condition holds of what is there."""
+
+    row: Model
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Update:
+    """Of `write_together`: update a row, if a condition holds of it."""
+
+    row: Model
+    actions: Sequence[Action]
+    condition: Condition
+
+
+Write = Check | Delete | Save | Update
+
+
+def write_together(*writes: Write) -> list[Write]:
     """Write several rows in one transaction, all or none.
 
-    A transaction that meets another one on the same row is tried again, up to ten times, as DynamoDB
-    refuses it rather than wait.
-
-    Args:
-        build: Adds the writes to the transaction.
+    A transaction that meets another one on the same row is tried up to ten times, as DynamoDB refuses it rather
+    than wait.
 
     Returns:
-        Nothing where it was written. Else for each row "ConditionalCheckFailed" or "None", in the order condition
-        checks, deletes, puts, updates.
+        The writes whose conditions did not hold, and then nothing was written; none of them where all was.
 
     Raises:
         TransactWriteError: It failed for any reason but a condition.
     """
-    for attempt in range(10):
+    in_order = sorted(writes, key=lambda write: _ORDER.index(type(write)))
+    for attempt in itertools.count(1):
         try:
-            with TransactWrite(connection=_connection()) as together:
-                build(together)
+            with TransactWrite(connection=_connection()) as transaction:
+                for write in in_order:
+                    _add(write, transaction)
         except TransactWriteError as error:
             codes = [reason.code if reason else "None" for reason in error.cancellation_reasons]
             if "ConditionalCheckFailed" in codes and set(codes) <= {"ConditionalCheckFailed", "None"}:
-                return codes
-            if "TransactionConflict" not in codes or attempt == 9:
+                return [write for write, code in zip(in_order, codes, strict=True) if code != "None"]
+            if "TransactionConflict" not in codes or attempt == MOST_TRIES:
                 raise
-            time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - a spread, not a secret
+            time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - a spread, not a secret
         else:
-            return []
-    raise AssertionError("unreachable")
+            break
+    return []
+
+
+def _add(write: Write, transaction: TransactWrite) -> None:
+    match write:
+        case Check(model, key, condition):
+            transaction.condition_check(model, key, condition=condition)
+        case Delete(row, condition):
+            transaction.delete(row, condition)
+        case Save(row, perhaps):
+            transaction.save(row, perhaps)
+        case Update(row, actions, condition):
+            transaction.update(row, list(actions), condition)
+
+
+_ORDER = (Check, Delete, Save, Update)
+"""The order in which PynamoDB hands a transaction's writes to DynamoDB, which gives its reasons in that order."""
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -244,10 +315,8 @@ class User(Model):
         """Add a user, whose first login this is; return whether they are new."""
         login = {"last_login_at": at, "login_day": day_key(at, user_id)}
         user = User.new(user_id, name=name, email=email, created_at=at, locale=locale, **login)
-        try:
-            user.save(User.user_id.does_not_exist())
-        except PutError as error:
-            return not is_unmet(error)
+        if not save_if(user, User.user_id.does_not_exist()):
+            return False
         Activity.record(user_id, at=at)
         return True
 
@@ -262,30 +331,24 @@ class User(Model):
         if user_id == followed_id:
             raise ValueError(f"user {user_id!r} cannot follow themselves")
 
-        def build(together: TransactWrite) -> None:
-            follow = Follow(user_id, followed_id, created_at=at)
-            together.save(follow, Follow.follower_id.does_not_exist())
-            _count_user(together, user_id, User.following_count.add(1), at)
-            _count_user(together, followed_id, User.followers_count.add(1), at)
-
-        match write_together(build):
-            case []:
-                Activity.record(user_id, at=at)
-                return True
-            case ["ConditionalCheckFailed", *_]:
-                return False
-            case [_, "None", _]:
-                raise User.DoesNotExist(f"user {followed_id!r} does not exist")
-        raise User.DoesNotExist(f"user {user_id!r} does not exist")
+        new = Save(Follow(user_id, followed_id, created_at=at), Follow.follower_id.does_not_exist())
+        following = _count_user(user_id, User.following_count.add(1), at)
+        followed = _count_user(followed_id, User.followers_count.add(1), at)
+        unmet = write_together(new, following, followed)
+        if new in unmet:
+            return False
+        if unmet:
+            raise User.DoesNotExist(f"user {user_id if following in unmet else followed_id!r} does not exist")
+        Activity.record(user_id, at=at)
+        return True
 
     @staticmethod
     def unfollow(user_id: str, followed_id: str, *, at: datetime) -> bool:
         """Let one user no longer follow another; return whether they did."""
         return _delete_counted(
-            Follow(user_id, followed_id),
-            Follow.follower_id.exists(),
-            lambda together: _count_user(together, user_id, User.following_count.add(-1), at),
-            lambda together: _count_user(together, followed_id, User.followers_count.add(-1), at),
+            Delete(Follow(user_id, followed_id), Follow.follower_id.exists()),
+            _count_user(user_id, User.following_count.add(-1), at),
+            _count_user(followed_id, User.followers_count.add(-1), at),
         )
 
     @staticmethod
@@ -296,14 +359,9 @@ class User(Model):
             User.DoesNotExist: There is no such user.
         """
         newer = User.last_login_at.does_not_exist() | (User.last_login_at < at)
-        try:
-            User(user_id).update(
-                actions=[User.last_login_at.set(at), User.login_day.set(day_key(at, user_id))],
-                condition=User.user_id.exists() & newer,
-            )
-        except UpdateError as error:
-            if is_unmet(error):
-                User.get(user_id)  # raises where the reason is that there is none
+        actions = [User.last_login_at.set(at), User.login_day.set(day_key(at, user_id))]
+        if not update_if(User(user_id), actions, User.user_id.exists() & newer):
+            User.get(user_id)  # raises where the reason is that there is none
         Activity.record(user_id, at=at)
 
     @staticmethod
@@ -356,27 +414,20 @@ def _delete_all(model: type[Model], rows: Iterable[Model]) -> int:
     return len(all_rows)
 
 
-def _count_user(together: TransactWrite, user_id: str, change: Action, at: datetime) -> None:
-    """Change a count of a user that exists, and mark the user as touched."""
+def _count_user(user_id: str, change: Action, at: datetime) -> Update:
+    """The change of a count of a user that exists, which marks the user as touched."""
     touch = [User.touched_at.set(at), User.touched_day.set(day_key(at, user_id))]
-    together.update(User(user_id), [change, *touch], User.user_id.exists())
+    return Update(User(user_id), [change, *touch], User.user_id.exists())
 
 
-def _delete_counted(row: Model, condition: Condition, *counts: Callable[[TransactWrite], None]) -> bool:
+def _delete_counted(deletion: Delete, *counts: Update) -> bool:
     """Delete a row and change the counts that hold it, but for one that is gone itself; return whether it was there."""
     wanted = list(counts)
-
-    def build(together: TransactWrite) -> None:
-        together.delete(row, condition)
-        for count in wanted:
-            count(together)
-
-    for _ in counts:
-        codes = write_together(build)
-        if not codes or codes[0] != "None":
-            return not codes
-        wanted = [count for count, code in zip(wanted, codes[1:], strict=True) if code == "None"]
-    return not write_together(build)
+    while unmet := write_together(deletion, *wanted):
+        if deletion in unmet:
+            return False
+        wanted = [count for count in wanted if count not in unmet]
+    return True
 
 
 class FollowsByFollowed(GlobalSecondaryIndex["Follow"]):
@@ -559,17 +610,14 @@ class Post(Model):
         """
         post = Post.new(post_id, author_id=author_id, text=text, created_at=at, visibility=visibility)
 
-        def build(together: TransactWrite) -> None:
-            together.save(post, Post.post_id.does_not_exist())
-            _count_user(together, author_id, User.posts_count.add(1), at)
-
-        match write_together(build):
-            case []:
-                Activity.record(author_id, at=at)
-                return True
-            case ["ConditionalCheckFailed", _]:
-                return False
-        raise User.DoesNotExist(f"user {author_id!r} does not exist")
+        new = Save(post, Post.post_id.does_not_exist())
+        unmet = write_together(new, _count_user(author_id, User.posts_count.add(1), at))
+        if new in unmet:
+            return False
+        if unmet:
+            raise User.DoesNotExist(f"user {author_id!r} does not exist")
+        Activity.record(author_id, at=at)
+        return True
 
     @staticmethod
     def like(post_id: str, user_id: str, *, at: datetime) -> bool:
@@ -578,16 +626,15 @@ class Post(Model):
         Raises:
             Post.DoesNotExist: There is no such post.
         """
-        like = Like(post_id, user_id, created_at=at)
-        return _add_to_post(like, Like.post_id.does_not_exist(), post_id, user_id, Post.likes_count.add(1), at)
+        new = Save(Like(post_id, user_id, created_at=at), Like.post_id.does_not_exist())
+        return _add_to_post(new, post_id, user_id, Post.likes_count.add(1), at)
 
     @staticmethod
     def unlike(post_id: str, user_id: str, *, at: datetime) -> bool:
         """Let a user no longer like a post; return whether they did."""
         return _delete_counted(
-            Like(post_id, user_id),
-            Like.post_id.exists(),
-            lambda together: _count_post(together, post_id, Post.likes_count.add(-1), at),
+            Delete(Like(post_id, user_id), Like.post_id.exists()),
+            _count_post(post_id, Post.likes_count.add(-1), at),
         )
 
     @staticmethod
@@ -598,8 +645,8 @@ class Post(Model):
             Post.DoesNotExist: There is no such post.
         """
         comment = Comment.new(post_id, comment_id, author_id=author_id, text=text, created_at=at)
-        new = Comment.post_id.does_not_exist()
-        return _add_to_post(comment, new, post_id, author_id, Post.comments_count.add(1), at)
+        new = Save(comment, Comment.post_id.does_not_exist())
+        return _add_to_post(new, post_id, author_id, Post.comments_count.add(1), at)
 
     @staticmethod
     def uncomment(post_id: str, comment_id: str, *, at: datetime) -> bool:
@@ -609,9 +656,8 @@ class Post(Model):
         except Comment.DoesNotExist:
             return False
         was_there = _delete_counted(
-            comment,
-            Comment.post_id.exists(),
-            lambda together: _count_post(together, post_id, Post.comments_count.add(-1), at),
+            Delete(comment, Comment.post_id.exists()),
+            _count_post(post_id, Post.comments_count.add(-1), at),
         )
         DayCounts.mark([comment.day])
         return was_there
@@ -669,43 +715,33 @@ class Post(Model):
 def delete_post(post: Post, condition: Condition, *, at: datetime) -> bool:
     """Delete a post's row, if a condition holds, and count it off its author's; return whether it did."""
     return _delete_counted(
-        Post(post.post_id),
-        condition,
-        lambda together: _count_user(together, post.author_id, User.posts_count.add(-1), at),
+        Delete(Post(post.post_id), condition),
+        _count_user(post.author_id, User.posts_count.add(-1), at),
     )
 
 
 def _touch_post(post_id: str, change: Action, at: datetime) -> None:
     """Change a post that exists, and mark it as touched."""
-    try:
-        Post(post_id).update(
-            actions=[change, Post.touched_day.set(day_key(at, post_id))], condition=Post.post_id.exists()
-        )
-    except UpdateError as error:
-        if is_unmet(error):
-            raise Post.DoesNotExist(f"post {post_id!r} does not exist") from error
+    actions = [change, Post.touched_day.set(day_key(at, post_id))]
+    if not update_if(Post(post_id), actions, Post.post_id.exists()):
+        raise Post.DoesNotExist(f"post {post_id!r} does not exist")
 
 
-def _count_post(together: TransactWrite, post_id: str, change: Action, at: datetime) -> None:
-    """Change a count of a post that exists, and mark the post as touched."""
+def _count_post(post_id: str, change: Action, at: datetime) -> Update:
+    """The change of a count of a post that exists, which marks the post as touched."""
     touch = Post.touched_day.set(day_key(at, post_id))
-    together.update(Post(post_id), [change, touch], Post.post_id.exists())
+    return Update(Post(post_id), [change, touch], Post.post_id.exists())
 
 
-def _add_to_post(row: Model, new: Condition, post_id: str, user_id: str, change: Action, at: datetime) -> bool:
+def _add_to_post(new: Save, post_id: str, user_id: str, change: Action, at: datetime) -> bool:
     """Add a row of a post and count it; return whether it is new."""
-
-    def build(together: TransactWrite) -> None:
-        together.save(row, new)
-        _count_post(together, post_id, change, at)
-
-    match write_together(build):
-        case []:
-            Activity.record(user_id, at=at)
-            return True
-        case ["ConditionalCheckFailed", _]:
-            return False
-    raise Post.DoesNotExist(f"post {post_id!r} does not exist")
+    unmet = write_together(new, _count_post(post_id, change, at))
+    if new in unmet:
+        return False
+    if unmet:
+        raise Post.DoesNotExist(f"post {post_id!r} does not exist")
+    Activity.record(user_id, at=at)
+    return True
 
 
 class LikesByUser(GlobalSecondaryIndex["Like"]):
@@ -887,13 +923,8 @@ class Token(Model):
             user_id, new_id, kind="refresh", created_at=at, expires_at=expires_at, family=old.family or token_id
         )
 
-        def build(together: TransactWrite) -> None:
-            together.save(new)
-            together.update(
-                old, [Token.rotated_at.set(at)], Token.rotated_at.does_not_exist() & (Token.expires_at > at)
-            )
-
-        if write_together(build):
+        exchangeable = Token.rotated_at.does_not_exist() & (Token.expires_at > at)
+        if write_together(Save(new), Update(old, [Token.rotated_at.set(at)], exchangeable)):
             old.refresh(consistent_read=True)
             if not old.rotated_at:
                 raise Token.DoesNotExist(f"token {token_id!r} has expired")
@@ -963,11 +994,8 @@ class Token(Model):
 
 def _update_token(token: Token, actions: Sequence[Action]) -> None:
     """Update a token that exists."""
-    try:
-        token.update(actions=list(actions), condition=Token.token_id.exists())
-    except UpdateError as error:
-        if is_unmet(error):
-            raise Token.DoesNotExist(f"token {token.token_id!r} does not exist") from error
+    if not update_if(token, actions, Token.token_id.exists()):
+        raise Token.DoesNotExist(f"token {token.token_id!r} does not exist")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1194,11 +1222,7 @@ class Notification(Model):
         """Note that a user has read a notification; return whether they had not before."""
         row = Notification(user_id, notification_id)
         actions: list[Action] = [Notification.read_at.set(at), Notification.expires.set(at + NOTIFICATION_KEPT)]
-        try:
-            row.update(actions=actions, condition=Notification.user_id.exists() & Notification.read_at.does_not_exist())
-        except UpdateError as error:
-            return not is_unmet(error)
-        return True
+        return update_if(row, actions, Notification.user_id.exists() & Notification.read_at.does_not_exist())
 
 
 class RunRecord(Model):

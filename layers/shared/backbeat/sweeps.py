@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
-from pynamodb.exceptions import PutError
 from pynamodb.expressions.condition import Condition
 from pynamodb.indexes import GlobalSecondaryIndex
 from pynamodb.models import Model
@@ -24,7 +23,7 @@ from pynamodb.models import Model
 from backbeat import ledger, queues
 from backbeat.ledger import Attempt, Outcome
 from backbeat.messages import as_json
-from backbeat.models import SweepPart, SweepRun, Watermark, day_keys, is_unmet
+from backbeat.models import SweepPart, SweepRun, Watermark, day_keys, save_if
 from backbeat.runtime import InParts, NotYet, Run, for_ledger
 
 R = TypeVar("R")
@@ -168,10 +167,7 @@ def watermark(task: str, name: str = "until") -> datetime | None:
 def advance(task: str, until: datetime, name: str = "until") -> None:
     """Move a task's watermark on; it never moves back."""
     row = Watermark(f"watermark#{task}", name, until=until)
-    try:
-        row.save(Watermark.task.does_not_exist() | (Watermark.until < until))
-    except PutError as error:
-        is_unmet(error)
+    save_if(row, Watermark.task.does_not_exist() | (Watermark.until < until))
 
 
 def first_day(index: "GlobalSecondaryIndex[Any]", key: str) -> date | None:
@@ -219,11 +215,8 @@ def _plan(run: Run, plan: Callable[[], Sequence[Json]], finish: Callable[[list[T
         sweep = SweepRun(
             key, parts=len(specs), pending=set(range(len(specs))) or None, started=datetime.now(UTC), expires=expires
         )
-        try:
-            sweep.save(SweepRun.sweep.does_not_exist())
-        except PutError as error:
-            if is_unmet(error):
-                raise NotYet("another delivery is planning this run") from error
+        if not save_if(sweep, SweepRun.sweep.does_not_exist()):
+            raise NotYet("another delivery is planning this run") from None
     if not sweep.pending:
         return _sum_up(sweep, finish)  # the runtime writes this message's result as the run's
     _send(run, sorted(int(number) for number in sweep.pending))

@@ -14,11 +14,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
-from pynamodb.exceptions import UpdateError
-from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 
-from backbeat.models import SHARDS, Delivery, day_key, day_keys, is_unmet
+from backbeat.models import SHARDS, Delivery, day_key, day_keys, update_if
 from backbeat.runtime import NotYet, Rejected, Run
 
 LEASE = timedelta(seconds=60)
@@ -134,7 +132,7 @@ def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedel
         Delivery.shelf.set(_open_shelf(delivery_id)),
         Delivery.expires.remove() if kept is None else Delivery.expires.set(now + kept),
     ]
-    if _updated(row, actions, Delivery.state.does_not_exist() | (Delivery.state == State.REFUSED)):
+    if update_if(row, actions, Delivery.state.does_not_exist() | (Delivery.state == State.REFUSED)):
         return row
     row.refresh(consistent_read=True)
     if row.state == State.SENT:
@@ -199,7 +197,7 @@ def settle_by_event(delivery_id: str, message_id: str, feedback: Feedback | None
     as_read = (Delivery.state == row.state) & (
         Delivery.feedback == row.feedback if row.feedback else Delivery.feedback.does_not_exist()
     )
-    if actions and not _updated(row, actions, as_read):
+    if actions and not update_if(row, actions, as_read):
         raise NotYet(f"{delivery_id} has just changed")
     return row
 
@@ -253,16 +251,7 @@ def _settle(row: Delivery, state: State, actions: Sequence[Action], *found: Stat
     actions = [Delivery.state.set(state), Delivery.lease_until.remove(), *actions]
     if state is not State.UNKNOWN:
         actions.append(Delivery.shelf.set(_day_shelf(row)))
-    if _updated(row, actions, Delivery.state.is_in(*found) & (Delivery.attempt == row.attempt)):
+    if update_if(row, actions, Delivery.state.is_in(*found) & (Delivery.attempt == row.attempt)):
         return True
     row.refresh(consistent_read=True)
     return False
-
-
-def _updated(row: Delivery, actions: Sequence[Action], condition: Condition) -> bool:
-    """Update a row, and read it back, if its condition holds."""
-    try:
-        row.update(actions=list(actions), condition=condition)
-    except UpdateError as error:
-        return not is_unmet(error)
-    return True

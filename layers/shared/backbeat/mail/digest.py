@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from pynamodb.exceptions import PutError
-
 from backbeat.mail.sending import LONGEST_NAME, one_line
-from backbeat.models import DigestSelection, Follow, Post, User, day_keys, is_unmet
+from backbeat.models import DigestSelection, Follow, Post, User, day_keys, save_if
 
 MOST_POSTS = 1_000
 POSTS_EACH = 10
@@ -92,11 +90,7 @@ def choose(now: datetime) -> list[str]:
 def keep(now: datetime, post_ids: Sequence[str], expires: datetime) -> None:
     """Store what was chosen for the week of `now`, unless a later run has."""
     selection = DigestSelection(f"digest#{week_of(now)}", post_ids=list(post_ids), as_of=now, expires=expires)
-    try:
-        selection.save(DigestSelection.as_of.does_not_exist() | (DigestSelection.as_of <= now))
-    except PutError as error:
-        if not is_unmet(error):
-            raise
+    save_if(selection, DigestSelection.as_of.does_not_exist() | (DigestSelection.as_of <= now))
 
 
 def load(now: datetime) -> list[Chosen]:

@@ -245,12 +245,12 @@ def _put_post(post: Item, at: datetime) -> bool:
     try:
         dynamodb().transact_write_items(TransactItems=[put, count])
     except dynamodb().exceptions.TransactionCanceledException as error:
-        codes = [reason.get("Code") for reason in error.response["CancellationReasons"]]
-        if codes == ["None", "ConditionalCheckFailed"]:  # the author has left
+        of_post, of_author = (reason.get("Code") for reason in error.response["CancellationReasons"])
+        if of_post == "ConditionalCheckFailed":
+            return False
+        if (of_post, of_author) == ("None", "ConditionalCheckFailed"):  # the author has left
             return _put(Post, post)
-        if codes[0] != "ConditionalCheckFailed":
-            raise
-        return False
+        raise
     return True
 
 
