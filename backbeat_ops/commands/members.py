@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from backbeat.models import User
+from backbeat.app import erasing
 from backbeat.posts import archive
 from backbeat_ops.stack import NotFound, Stack
 from backbeat_ops.terminal import AsJson, Yes, answer, counted, size, the_stack
@@ -57,8 +57,7 @@ def erase(
     _bind(stack)
     if not yes:
         typer.confirm(f"Erase the user {user_id!r} in {stack.name}, for good?", abort=True)
-    erased = User.erase(user_id, at=datetime.now(UTC))
-    found = {**asdict(erased), "archived": archive.forget(user_id)}
+    found = asdict(erasing.erase(user_id, at=datetime.now(UTC)))
     if not any(found.values()):
         raise NotFound(f"There is no user {user_id!r} in {stack.name}, and nothing that they left behind.")
     counts = ", ".join(f"{number:,} {kind}" for kind, number in found.items() if kind not in ("user", "archived"))

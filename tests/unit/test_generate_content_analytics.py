@@ -17,6 +17,7 @@ from support import ROOT, STACK, Context, Queue, function_environment
 
 import generate_content_analytics as analytics
 from backbeat import models
+from backbeat.app import erasing
 from backbeat.models import Activity, Comment, DayCounts, DayTotals, Delivery, Post, Report, RunRecord, User, day_key
 from generate_content_analytics import handle
 from report import DayReport, TopPost, to_csv, to_html, to_json
@@ -238,8 +239,8 @@ def test_a_mark_made_while_days_are_counted_is_not_lost() -> None:
 
 
 def test_what_deletes_rows_marks_their_days(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The models' methods; cleanup_old_posts and the restore have tests of their own."""
-    for bucket in ("MEDIA_BUCKET", "UPLOADS_BUCKET"):
+    """The models' methods, and erasing; cleanup_old_posts and the restore have tests of their own."""
+    for bucket in ("MEDIA_BUCKET", "UPLOADS_BUCKET", "ARCHIVE_BUCKET"):
         monkeypatch.setenv(bucket, function_environment("CleanupOldPostsFunction")[bucket])
     for ago, name in enumerate(("ann", "bob")):
         User.join(name, name=name, email=f"{name}@example.com", at=NOW - DAY * ago)
@@ -258,7 +259,7 @@ def test_what_deletes_rows_marks_their_days(aws: None, monkeypatch: pytest.Monke
     assert marked() == {22}
     Post.remove("two", at=NOW)
     assert marked() == {11, 21}
-    User.erase("ann", at=NOW)
+    erasing.erase("ann", at=NOW)
     assert marked() == {0, 10, 20}
 
 

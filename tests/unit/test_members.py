@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support import function_environment
+from support import Killed, function_environment
 from typer.testing import CliRunner
 
+from backbeat.app import erasing
 from backbeat.models import Comment, Post, User
 from backbeat.posts import archive
 from backbeat_ops import cli
@@ -95,12 +96,25 @@ def test_erasing_nobody_is_an_error(as_json: bool) -> None:
         assert f"There is no user '{nobody}' in backbeat-test" in str(done.exception)
 
 
-def test_an_erasure_that_was_cut_off_is_finished(archived: str) -> None:
-    """However far it came: the user's own row may be gone, and only the archive still hold something."""
-    User.erase("ann", at=NOW)
+def test_an_erasure_that_was_cut_off_is_finished(archived: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own row goes last, so that whoever looks sees that something is left to do."""
+
+    def killed(user_id: str) -> int:
+        raise Killed
+
+    with monkeypatch.context() as cut:
+        cut.setattr(archive, "forget", killed)
+        with pytest.raises(Killed):
+            erasing.erase("ann", at=NOW)
     done = json.loads(backbeat("erase", "ann", "--yes", "--json").stdout)
-    assert (done["user"], done["posts"], done["archived"]) == (False, 0, 2)
+    assert (done["user"], done["posts"], done["archived"]) == (True, 0, 2)
     assert backbeat("erase", "ann", "--yes").exit_code == 1
+
+
+def test_what_the_archive_holds_of_a_user_who_is_gone_is_found(archived: str) -> None:
+    User("ann").delete()
+    done = json.loads(backbeat("erase", "ann", "--yes", "--json").stdout)
+    assert (done["user"], done["archived"]) == (False, 2)
 
 
 def test_a_user_of_whom_there_is_but_the_row_is_erased() -> None:

@@ -11,6 +11,7 @@ from pynamodb.exceptions import CancellationReason, TransactWriteError, VerboseC
 from support import function_environment
 
 from backbeat import models
+from backbeat.app import erasing
 from backbeat.models import (
     Activity,
     Comment,
@@ -24,6 +25,7 @@ from backbeat.models import (
     User,
     day_key,
 )
+from backbeat.posts import archive
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -261,13 +263,18 @@ def test_a_user_is_erased_everywhere_and_the_others_keep_true_counts(
     Post.comment(post, "c2", author_id=bob, text="Hi", at=NOW)
     Token.issue(ann, "a1", kind="access", at=NOW, expires_at=LATER)
     Notification(ann, "n1", kind="like", text="Bob likes your post", created_at=NOW).save()
-    erased = User.erase(ann, at=LATER)
-    assert erased == models.Erased(user=True, follows=2, likes=1, comments=1, posts=1, tokens=1, notifications=1)
+    archive.write("a-run", "page", [entry for post_id in (post, "p2") if (entry := archive.entry_of(post_id))])
+    erased = erasing.erase(ann, at=LATER)
+    assert erased == erasing.Erased(
+        user=True, follows=2, likes=1, comments=1, posts=1, tokens=1, notifications=1, archived=5
+    )
     assert counts(bob) == (0, 0, 1)
     assert engagement("p2") == (0, 0, 0, 0)
     for table in models.TABLES.values():
         for model in table:
             rows = boto3.client("dynamodb").scan(TableName=model.Meta.table_name)["Items"]
             assert "ann" not in str(rows), model.__name__
-    again = User.erase(ann, at=LATER)
-    assert (again.follows, again.posts) == (0, 0)
+    ((kept,),) = (archive.read(key) for key in archive.manifests("archive/"))
+    assert (kept["post"]["post_id"], kept["comments"], kept["likes"]) == ({"S": "p2"}, [], [])
+    again = erasing.erase(ann, at=LATER)
+    assert (again.follows, again.posts, again.archived) == (0, 0, 0)

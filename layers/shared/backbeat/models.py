@@ -364,48 +364,8 @@ class User(Model):
             User.get(user_id)  # raises where the reason is that there is none
         Activity.record(user_id, at=at)
 
-    @staticmethod
-    def erase(user_id: str, *, at: datetime) -> "Erased":
-        """Delete a user everywhere, with all they wrote, all their files, and all that is kept about them.
 
-        Whoever is left keeps true counts. It may be repeated, and goes on where it was cut off; the user's own
-        row goes last. A user who does not exist is no error here: what was left of them is looked for all the same.
-        Indexes lag behind their tables, so the application stops the user from writing first.
-        """
-        follows = sum(User.unfollow(user_id, row.followed_id, at=at) for row in Follow.query(user_id))
-        follows += sum(User.unfollow(row.follower_id, user_id, at=at) for row in Follow.by_followed.query(user_id))
-        likes = sum(Post.unlike(row.post_id, user_id, at=at) for row in Like.by_user.query(user_id))
-        comments = sum(Post.uncomment(row.post_id, row.comment_id, at=at) for row in Comment.by_author.query(user_id))
-        posts = sum(Post.remove(row.post_id, at=at) for row in Post.by_author.query(user_id))
-        tokens = _delete_all(Token, Token.query(user_id))
-        notifications = _delete_all(Notification, Notification.query(user_id))
-        days = (at - timedelta(days=days) for days in range(ACTIVITY_KEPT.days + 1))
-        _delete_all(Activity, (Activity(day_key(day, user_id), user_id) for day in days))
-        joined = [user.day for user in User.query(user_id)]
-        Delivery(f"welcome:{user_id}").delete()
-        User(user_id).delete()
-        DayCounts.mark(joined)
-        return Erased(bool(joined), follows, likes, comments, posts, tokens, notifications)
-
-
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """What was deleted with a user, by kind.
-
-    Attributes:
-        user: Whether their own row was there.
-    """
-
-    user: bool
-    follows: int
-    likes: int
-    comments: int
-    posts: int
-    tokens: int
-    notifications: int
-
-
-def _delete_all(model: type[Model], rows: Iterable[Model]) -> int:
+def delete_all(model: type[Model], rows: Iterable[Model]) -> int:
     """Delete rows of one table; return how many."""
     all_rows = list(rows)
     with model.batch_write() as batch:
@@ -696,8 +656,8 @@ class Post(Model):
         else:
             there = delete_post(post, Post.post_id.exists(), at=at)
             days.append(post.day)
-        _delete_all(Comment, comments)
-        _delete_all(Like, Like.query(post_id))
+        delete_all(Comment, comments)
+        delete_all(Like, Like.query(post_id))
         delete_files(files_of(post_id))
         DayCounts.mark(days)
         return there
