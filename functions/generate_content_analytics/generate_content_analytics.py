@@ -18,7 +18,6 @@ from typing import Any
 
 from backbeat.aws import s3
 from backbeat.models import (
-    SHARDS,
     Activity,
     Comment,
     DayCounts,
@@ -28,6 +27,7 @@ from backbeat.models import (
     Report,
     User,
     save_if,
+    shards,
     update_if,
 )
 from backbeat.runtime import InParts, Run, implementation
@@ -104,7 +104,7 @@ def _plan(now: datetime, full: bool) -> list[dict[str, Any]]:
         "again": [] if everything else sorted(again - {day.isoformat() for day in days}),
         "changes": changes,
     }
-    parts: list[dict[str, Any]] = [{"shard": shard, **spec} for shard in range(SHARDS)]
+    parts: list[dict[str, Any]] = [{"shard": shard, **spec} for shard in shards()]
     if everything:
         parts += [{"kind": kind, "segment": segment} for kind in KINDS for segment in range(SEGMENTS)]
     return parts

@@ -17,8 +17,7 @@ from typing import Any
 
 from pynamodb.expressions.update import Action
 
-from backbeat import models
-from backbeat.models import Follow, Post, User, update_if
+from backbeat.models import Follow, Post, User, slice_keys, update_if
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -82,16 +81,11 @@ def plan(run: Run, full: bool) -> list[Json]:
     """The partitions of the users who were touched since the watermark, and the slices whose turn it is."""
     since = watermark(run.task.name)
     if since is None or full:
-        return spread("by_slice", slices(range(models.SLICES)))
+        return spread("by_slice", slice_keys())
     tonight = run.now.date().toordinal() % NIGHTS
     # An hour more, for those who were busy then.
     touched = partitions((since - timedelta(hours=1)).date(), run.now.date())
-    return spread("by_touch", touched) + spread("by_slice", slices(range(tonight, models.SLICES, NIGHTS)))
-
-
-def slices(numbers: Sequence[int]) -> list[str]:
-    """The partitions of slices of all users, by their numbers."""
-    return [f"{number:03}" for number in numbers]
+    return spread("by_touch", touched) + spread("by_slice", slice_keys()[tonight::NIGHTS])
 
 
 def recount(page: list[User], now: datetime, tally: Counter[str]) -> None:

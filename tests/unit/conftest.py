@@ -14,6 +14,7 @@ from support import STACK, Calls, Outbox, Queue, function_environment, resolve, 
 
 from backbeat import models, queues, runtime, sweeps
 from backbeat.mail import sending
+from backbeat.models import keys
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -104,9 +105,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 @pytest.fixture
-def few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days in one partition, as moto takes longer to look into each than into a table."""
+    monkeypatch.setattr(keys, "SHARDS", 1)
+
+
+@pytest.fixture
+def few_parts(one_shard: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Days in one partition, users in four, and one part of a kind, as moto takes a while for each."""
-    monkeypatch.setattr(models, "SHARDS", 1)
-    monkeypatch.setattr(models, "SLICES", 4)
+    monkeypatch.setattr(keys, "SLICES", 4)
     monkeypatch.setattr(sweeps, "MOST_OF_A_KIND", 1)
     monkeypatch.setattr("random.uniform", lambda low, high: 0)

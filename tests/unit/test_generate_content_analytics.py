@@ -16,7 +16,6 @@ import pytest
 from support import ROOT, STACK, Context, Queue, function_environment
 
 import generate_content_analytics as analytics
-from backbeat import models
 from backbeat.app import erasing
 from backbeat.models import Activity, Comment, DayCounts, DayTotals, Delivery, Post, Report, RunRecord, User, day_key
 from generate_content_analytics import handle
@@ -29,10 +28,8 @@ MIDNIGHT = datetime(2026, 11, 2, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
-def _few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_parts(one_shard: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As moto takes its time for every query."""
-    monkeypatch.setattr(models, "SHARDS", 1)
-    monkeypatch.setattr(analytics, "SHARDS", 1)
     monkeypatch.setattr(analytics, "SEGMENTS", 1)
 
 

@@ -5,10 +5,10 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pynamodb.models import Model
 from support import STACK
 from typer.testing import CliRunner
 
-from backbeat import models
 from backbeat.models import Activity, Comment, Follow, Like, Post, Token, User, day_key
 from backbeat_ops import cli, commands
 from backbeat_ops.seed import BURSTS, SPAM_TOPICS, Network
@@ -23,7 +23,7 @@ def network() -> Network:
     return Network(900, 3_000, random_seed=1, until=UNTIL)
 
 
-def rows(network: Network, kind: str) -> list[models.Model]:
+def rows(network: Network, kind: str) -> list[Model]:
     return list(network._by_kind[kind])
 
 

@@ -41,9 +41,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def queue(outbox: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Queue:
+def queue(outbox: Outbox, clock: Clock, one_shard: None, monkeypatch: pytest.MonkeyPatch) -> Queue:
     monkeypatch.setattr("random.uniform", lambda low, high: 0)
-    monkeypatch.setattr("backbeat.models.SHARDS", 1)  # moto takes longer to look into each than into a table
     for name, value in function_environment("SendContentDigestEmailFunction").items():
         if name != "UNSUBSCRIBE_URL":
             monkeypatch.setenv(name, value)

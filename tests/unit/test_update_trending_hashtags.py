@@ -11,7 +11,6 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from support import ROOT, STACK, Context, Queue
 
 import update_trending_hashtags as trending
-from backbeat import models
 from backbeat.hashtags import fold
 from backbeat.messages import Message
 from backbeat.models import Hashtag, HashtagTally, Post, RunRecord, TrendingHashtags
@@ -103,9 +102,8 @@ def test_what_no_run_has_counted_yet_is_counted() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _few_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_shards(one_shard: None) -> None:
     """As moto takes its time for every query."""
-    monkeypatch.setattr(models, "SHARDS", 1)
 
 
 @pytest.fixture

@@ -9,14 +9,13 @@ operator. So nobody gets an email twice, and whoever gets none is listed.
 """
 
 import base64
-import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from pynamodb.expressions.update import Action
 
-from backbeat.models import SHARDS, Delivery, day_key, day_keys, update_if
+from backbeat.models import Delivery, day_key, day_keys, shard_of, shards, update_if
 from backbeat.runtime import NotYet, Rejected, Run
 
 LEASE = timedelta(seconds=60)
@@ -226,7 +225,7 @@ def settle_by_hand(delivery_id: str, *, sent: bool) -> Delivery:
 
 def unsettled(now: datetime) -> Iterator[Delivery]:
     """All deliveries of which nobody can say at `now` whether they were sent, oldest first within a shard."""
-    for shard in range(SHARDS):
+    for shard in shards():
         for row in Delivery.by_shelf.query(f"open#{shard}"):
             if row.state == State.UNKNOWN or row.lease_until < now:
                 yield row
@@ -239,7 +238,7 @@ def of_day(day: date) -> Iterator[Delivery]:
 
 
 def _open_shelf(delivery_id: str) -> str:
-    return f"open#{zlib.crc32(delivery_id.encode()) % SHARDS}"
+    return f"open#{shard_of(delivery_id)}"
 
 
 def _day_shelf(row: Delivery) -> str:

@@ -1,0 +1,170 @@
+"""What all models share: time-outs, writes on a condition, and transactions."""
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import botocore.session
+from pynamodb.connection import Connection
+from pynamodb.exceptions import DeleteError, PutError, TransactWriteError, UpdateError
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
+
+# PynamoDB makes a botocore session for each model, and each session reads DynamoDB's description anew, which costs a
+# cold start more than 0.1 s of processor time per model. One reader serves all.
+botocore.session.create_loader = cache(botocore.session.create_loader)
+
+
+class Table:
+    """What every model's Meta shares: timeouts that fit inside a function's."""
+
+    connect_timeout_seconds = 2
+    read_timeout_seconds = 5
+    max_retry_attempts = 3
+
+
+MOST_TRIES = 10
+"""How often a transaction that meets others is tried."""
+
+
+def save_if(row: Model, condition: Condition) -> bool:
+    """Save a row if a condition holds of what is there; return whether it did."""
+    return _took_place(lambda: row.save(condition))
+
+
+def update_if(row: Model, actions: Sequence[Action], condition: Condition) -> bool:
+    """Update a row, and read it back, if a condition holds of what is there; return whether it did."""
+    return _took_place(lambda: row.update(actions=list(actions), condition=condition))
+
+
+def delete_if(row: Model, condition: Condition) -> bool:
+    """Delete a row if a condition holds of what is there; return whether it did."""
+    return _took_place(lambda: row.delete(condition))
+
+
+def _took_place(write: Callable[[], object]) -> bool:
+    """Whether a write took place; it did not where its condition did not hold, and fails for any other reason."""
+    try:
+        write()
+    except (PutError, UpdateError, DeleteError) as error:
+        if error.cause_response_code != "ConditionalCheckFailedException":
+            raise
+        return False
+    return True
+
+
+@cache
+def connection() -> Connection:
+    """The process's connection for transactions, which belong to no one table."""
+    return Connection(
+        connect_timeout_seconds=Table.connect_timeout_seconds,
+        read_timeout_seconds=Table.read_timeout_seconds,
+        max_retry_attempts=Table.max_retry_attempts,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Check:
+    """Of `write_together`: write nothing, but let the rest take place only if a condition holds of a row."""
+
+    model: type[Model]
+    key: str
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delete:
+    """Of `write_together`: delete a row, if a condition holds of it."""
+
+    row: Model
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Save:
+    """Of `write_together`: save a row, if a condition holds of what is there."""
+
+    row: Model
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Update:
+    """Of `write_together`: update a row, if a condition holds of it."""
+
+    row: Model
+    actions: Sequence[Action]
+    condition: Condition
+
+
+Write = Check | Delete | Save | Update
+
+
+def write_together(*writes: Write) -> list[Write]:
+    """Write several rows in one transaction, all or none.
+
+    A transaction that meets another one on the same row is tried up to ten times, as DynamoDB refuses it rather
+    than wait.
+
+    Returns:
+        The writes whose conditions did not hold, and then nothing was written; none of them where all was.
+
+    Raises:
+        TransactWriteError: It failed for any reason but a condition.
+    """
+    in_order = sorted(writes, key=lambda write: _ORDER.index(type(write)))
+    for attempt in itertools.count(1):
+        try:
+            with TransactWrite(connection=connection()) as transaction:
+                for write in in_order:
+                    _add(write, transaction)
+        except TransactWriteError as error:
+            codes = [reason.code if reason else "None" for reason in error.cancellation_reasons]
+            if "ConditionalCheckFailed" in codes and set(codes) <= {"ConditionalCheckFailed", "None"}:
+                return [write for write, code in zip(in_order, codes, strict=True) if code != "None"]
+            if "TransactionConflict" not in codes or attempt == MOST_TRIES:
+                raise
+            time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - a spread, not a secret
+        else:
+            break
+    return []
+
+
+def _add(write: Write, transaction: TransactWrite) -> None:
+    match write:
+        case Check(model, key, condition):
+            transaction.condition_check(model, key, condition=condition)
+        case Delete(row, condition):
+            transaction.delete(row, condition)
+        case Save(row, perhaps):
+            transaction.save(row, perhaps)
+        case Update(row, actions, condition):
+            transaction.update(row, list(actions), condition)
+
+
+_ORDER = (Check, Delete, Save, Update)
+"""The order in which PynamoDB hands a transaction's writes to DynamoDB, which gives its reasons in that order."""
+
+
+def delete_counted(deletion: Delete, *counts: Update) -> bool:
+    """Delete a row and change the counts that hold it, but for one that is gone itself; return whether it was there."""
+    wanted = list(counts)
+    while unmet := write_together(deletion, *wanted):
+        if deletion in unmet:
+            return False
+        wanted = [count for count in wanted if count not in unmet]
+    return True
+
+
+def delete_all(model: type[Model], rows: Iterable[Model]) -> int:
+    """Delete rows of one table; return how many."""
+    all_rows = list(rows)
+    with model.batch_write() as batch:
+        for row in all_rows:
+            batch.delete(row)
+    return len(all_rows)

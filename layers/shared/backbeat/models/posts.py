@@ -1,0 +1,372 @@
+"""Posts, their likes and comments, and what is done with them."""
+
+import os
+from datetime import datetime
+from typing import Any
+
+from pynamodb.attributes import (
+    BooleanAttribute,
+    MapAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+    UnicodeSetAttribute,
+    UTCDateTimeAttribute,
+)
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
+from pynamodb.models import Model
+
+from backbeat import hashtags
+from backbeat.models.base import (
+    Delete,
+    Save,
+    Table,
+    Update,
+    delete_all,
+    delete_counted,
+    update_if,
+    write_together,
+)
+from backbeat.models.keys import day_key
+from backbeat.models.reports import DayCounts
+from backbeat.models.users import Activity, User, count_user
+from backbeat.posts.files import delete_files, files_of
+
+
+class PostsByDay(GlobalSecondaryIndex["Post"]):
+    """Posts by the day they were made. It holds keys only, or each like would rewrite it."""
+
+    class Meta:
+        index_name = "by_day"
+        projection = KeysOnlyProjection()
+
+    day = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
+
+
+class TaggedPostsByDay(GlobalSecondaryIndex["Post"]):
+    """Posts with hashtags by the day and the time they were made. All it holds of them seldom changes."""
+
+    class Meta:
+        index_name = "tagged_by_day"
+        projection = IncludeProjection(["author_id", "hashtags", "visibility"])
+
+    day = UnicodeAttribute(hash_key=True)
+    tagged_at = UTCDateTimeAttribute(range_key=True)
+
+
+class PostsByAuthor(GlobalSecondaryIndex["Post"]):
+    """Posts by who made them."""
+
+    class Meta:
+        index_name = "by_author"
+        projection = KeysOnlyProjection()
+
+    author_id = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
+
+
+class PostsByTouch(GlobalSecondaryIndex["Post"]):
+    """Posts by the day their counts changed last."""
+
+    class Meta:
+        index_name = "by_touch"
+        projection = KeysOnlyProjection()
+
+    touched_day = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
+
+
+class PostsByHiding(GlobalSecondaryIndex["Post"]):
+    """Posts that `cleanup_old_posts` has hidden, by the day it did."""
+
+    class Meta:
+        index_name = "by_hiding"
+        projection = KeysOnlyProjection()
+
+    hidden_day = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
+
+
+class Post(Model):
+    """A post, its counts and its media.
+
+    Attributes:
+        visibility: `public`, `followers` or `hidden`.
+        day: `day_key` of when it was made.
+        hashtags: Its hashtags, as written.
+        tagged_at: When it was made, if it has hashtags.
+        touched_day: `day_key` of when a count of it changed last.
+        score: What `update_post_engagement_scores` made of its counts.
+        score_version: The version of the formula.
+        score_as_of: The logical time of the run that wrote the score.
+        legal_hold: Whether it must be kept whatever happens.
+        hidden_at: When `cleanup_old_posts` hid it; missing where it did not.
+        hidden_day: `day_key` of it.
+        hidden_from: What its visibility was before.
+        media: By content hash, what `process_media_upload` made of each upload.
+        media_status: What became of the newest upload: `ready` or `failed`.
+        media_reason: Why it failed.
+        media_as_of: When that upload happened; an older one does not overwrite its status.
+        media_uploads: By upload key, the newest event that was handled, and what it showed.
+        media_revision: How often the media have changed: the condition of every change of them.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("POSTS_TABLE", "")
+
+    post_id = UnicodeAttribute(hash_key=True)
+    author_id = UnicodeAttribute()
+    text = UnicodeAttribute()
+    visibility = UnicodeAttribute(default="public")
+    created_at = UTCDateTimeAttribute()
+    day = UnicodeAttribute(null=True)
+    hashtags = UnicodeSetAttribute(null=True)
+    tagged_at = UTCDateTimeAttribute(null=True)
+    likes_count = NumberAttribute(default=0)
+    comments_count = NumberAttribute(default=0)
+    shares_count = NumberAttribute(default=0)
+    views_count = NumberAttribute(default=0)
+    touched_day = UnicodeAttribute(null=True)
+    score = NumberAttribute(null=True)
+    score_version = NumberAttribute(null=True)
+    score_as_of = UTCDateTimeAttribute(null=True)
+    legal_hold = BooleanAttribute(default=False)
+    hidden_at = UTCDateTimeAttribute(null=True)
+    hidden_day = UnicodeAttribute(null=True)
+    hidden_from = UnicodeAttribute(null=True)
+    media: MapAttribute[str, Any] = MapAttribute(default=dict)
+    media_status = UnicodeAttribute(null=True)
+    media_reason = UnicodeAttribute(null=True)
+    media_as_of = UTCDateTimeAttribute(null=True)
+    media_uploads: MapAttribute[str, Any] = MapAttribute(null=True)
+    media_revision = NumberAttribute(null=True)
+    by_day = PostsByDay()
+    tagged_by_day = TaggedPostsByDay()
+    by_author = PostsByAuthor()
+    by_touch = PostsByTouch()
+    by_hiding = PostsByHiding()
+
+    @staticmethod
+    def new(post_id: str, *, author_id: str, text: str, created_at: datetime, **more: Any) -> "Post":
+        """A post with its day key and its hashtags set, not yet saved."""
+        tags = set(hashtags.distinct(text).values())
+        keys: dict[str, Any] = {"day": day_key(created_at, post_id)}
+        if tags:
+            keys |= {"hashtags": tags, "tagged_at": created_at}
+        return Post(post_id, author_id=author_id, text=text, created_at=created_at, **keys, **more)
+
+    @staticmethod
+    def publish(post_id: str, *, author_id: str, text: str, at: datetime, visibility: str = "public") -> bool:
+        """Add a post; return whether it is new.
+
+        Raises:
+            User.DoesNotExist: There is no such author.
+        """
+        post = Post.new(post_id, author_id=author_id, text=text, created_at=at, visibility=visibility)
+
+        new = Save(post, Post.post_id.does_not_exist())
+        unmet = write_together(new, count_user(author_id, User.posts_count.add(1), at))
+        if new in unmet:
+            return False
+        if unmet:
+            raise User.DoesNotExist(f"user {author_id!r} does not exist")
+        Activity.record(author_id, at=at)
+        return True
+
+    @staticmethod
+    def like(post_id: str, user_id: str, *, at: datetime) -> bool:
+        """Let a user like a post; return whether they did not already.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        new = Save(Like(post_id, user_id, created_at=at), Like.post_id.does_not_exist())
+        return _add_to_post(new, post_id, user_id, Post.likes_count.add(1), at)
+
+    @staticmethod
+    def unlike(post_id: str, user_id: str, *, at: datetime) -> bool:
+        """Let a user no longer like a post; return whether they did."""
+        return delete_counted(
+            Delete(Like(post_id, user_id), Like.post_id.exists()),
+            _count_post(post_id, Post.likes_count.add(-1), at),
+        )
+
+    @staticmethod
+    def comment(post_id: str, comment_id: str, *, author_id: str, text: str, at: datetime) -> bool:
+        """Add a comment to a post; return whether it is new.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        comment = Comment.new(post_id, comment_id, author_id=author_id, text=text, created_at=at)
+        new = Save(comment, Comment.post_id.does_not_exist())
+        return _add_to_post(new, post_id, author_id, Post.comments_count.add(1), at)
+
+    @staticmethod
+    def uncomment(post_id: str, comment_id: str, *, at: datetime) -> bool:
+        """Take a comment off a post; return whether it was there."""
+        try:
+            comment = Comment.get(post_id, comment_id, consistent_read=True)
+        except Comment.DoesNotExist:
+            return False
+        was_there = delete_counted(
+            Delete(comment, Comment.post_id.exists()),
+            _count_post(post_id, Post.comments_count.add(-1), at),
+        )
+        DayCounts.mark([comment.day])
+        return was_there
+
+    @staticmethod
+    def share(post_id: str, user_id: str, *, at: datetime) -> None:
+        """Count one share of a post. Unlike the others, it counts again when it is repeated.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        _touch_post(post_id, Post.shares_count.add(1), at)
+        Activity.record(user_id, at=at)
+
+    @staticmethod
+    def view(post_id: str, *, at: datetime, times: int = 1) -> None:
+        """Count views of a post. It counts again when it is repeated.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        _touch_post(post_id, Post.views_count.add(times), at)
+
+    @staticmethod
+    def remove(post_id: str, *, at: datetime) -> bool:
+        """Delete a post with its comments, likes and files; return whether it was there.
+
+        It may be repeated, and goes on where it was cut off.
+        """
+        comments = list(Comment.query(post_id))
+        days = [comment.day for comment in comments]
+        try:
+            post = Post.get(post_id, consistent_read=True)
+        except Post.DoesNotExist:
+            there = False
+        else:
+            there = delete_post(post, Post.post_id.exists(), at=at)
+            days.append(post.day)
+        delete_all(Comment, comments)
+        delete_all(Like, Like.query(post_id))
+        delete_files(files_of(post_id))
+        DayCounts.mark(days)
+        return there
+
+    @staticmethod
+    def hold(post_id: str, *, at: datetime, legal: bool = True) -> None:
+        """Keep a post whatever happens (or, with `legal` false, no longer).
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        _touch_post(post_id, Post.legal_hold.set(legal), at)
+
+
+def delete_post(post: Post, condition: Condition, *, at: datetime) -> bool:
+    """Delete a post's row, if a condition holds, and count it off its author's; return whether it did."""
+    return delete_counted(
+        Delete(Post(post.post_id), condition),
+        count_user(post.author_id, User.posts_count.add(-1), at),
+    )
+
+
+def _touch_post(post_id: str, change: Action, at: datetime) -> None:
+    """Change a post that exists, and mark it as touched."""
+    actions = [change, Post.touched_day.set(day_key(at, post_id))]
+    if not update_if(Post(post_id), actions, Post.post_id.exists()):
+        raise Post.DoesNotExist(f"post {post_id!r} does not exist")
+
+
+def _count_post(post_id: str, change: Action, at: datetime) -> Update:
+    """The change of a count of a post that exists, which marks the post as touched."""
+    touch = Post.touched_day.set(day_key(at, post_id))
+    return Update(Post(post_id), [change, touch], Post.post_id.exists())
+
+
+def _add_to_post(new: Save, post_id: str, user_id: str, change: Action, at: datetime) -> bool:
+    """Add a row of a post and count it; return whether it is new."""
+    unmet = write_together(new, _count_post(post_id, change, at))
+    if new in unmet:
+        return False
+    if unmet:
+        raise Post.DoesNotExist(f"post {post_id!r} does not exist")
+    Activity.record(user_id, at=at)
+    return True
+
+
+class LikesByUser(GlobalSecondaryIndex["Like"]):
+    """Likes by who likes."""
+
+    class Meta:
+        index_name = "by_user"
+        projection = KeysOnlyProjection()
+
+    user_id = UnicodeAttribute(hash_key=True)
+    post_id = UnicodeAttribute(range_key=True)
+
+
+class Like(Model):
+    """A user likes a post."""
+
+    class Meta(Table):
+        table_name = os.environ.get("LIKES_TABLE", "")
+
+    post_id = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+    created_at = UTCDateTimeAttribute()
+    by_user = LikesByUser()
+
+
+class CommentsByDay(GlobalSecondaryIndex["Comment"]):
+    """Comments by the day they were made, with the time, which does not change."""
+
+    class Meta:
+        index_name = "by_day"
+        projection = IncludeProjection(["created_at"])
+
+    day = UnicodeAttribute(hash_key=True)
+    comment_id = UnicodeAttribute(range_key=True)
+    created_at = UTCDateTimeAttribute()
+
+
+class CommentsByAuthor(GlobalSecondaryIndex["Comment"]):
+    """Comments by who made them."""
+
+    class Meta:
+        index_name = "by_author"
+        projection = KeysOnlyProjection()
+
+    author_id = UnicodeAttribute(hash_key=True)
+    comment_id = UnicodeAttribute(range_key=True)
+
+
+class Comment(Model):
+    """A comment on a post.
+
+    Attributes:
+        day: `day_key` of when it was made.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("COMMENTS_TABLE", "")
+
+    post_id = UnicodeAttribute(hash_key=True)
+    comment_id = UnicodeAttribute(range_key=True)
+    author_id = UnicodeAttribute()
+    text = UnicodeAttribute()
+    created_at = UTCDateTimeAttribute()
+    day = UnicodeAttribute(null=True)
+    by_day = CommentsByDay()
+    by_author = CommentsByAuthor()
+
+    @staticmethod
+    def new(post_id: str, comment_id: str, *, author_id: str, text: str, created_at: datetime) -> "Comment":
+        """A comment with its day key set, not yet saved."""
+        day = day_key(created_at, comment_id)
+        return Comment(post_id, comment_id, author_id=author_id, text=text, created_at=created_at, day=day)

@@ -1,0 +1,112 @@
+"""The ledger of runs, runs in parts, and watermarks."""
+
+import os
+
+from pynamodb.attributes import (
+    BooleanAttribute,
+    JSONAttribute,
+    NumberAttribute,
+    NumberSetAttribute,
+    TTLAttribute,
+    UnicodeAttribute,
+    UTCDateTimeAttribute,
+)
+from pynamodb.models import Model
+
+from backbeat.models.base import (
+    Table,
+)
+
+
+class RunRecord(Model):
+    """One run in the ledger; see `backbeat.ledger`."""
+
+    class Meta(Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    task_day = UnicodeAttribute(hash_key=True)
+    run_id = UnicodeAttribute(range_key=True)
+    task = UnicodeAttribute()
+    task_class = UnicodeAttribute()
+    logical_time = UTCDateTimeAttribute()
+    outcome = UnicodeAttribute()
+    attempts = NumberAttribute(default=0)
+    started = UTCDateTimeAttribute()
+    duration_ms = NumberAttribute(null=True)
+    result = JSONAttribute(null=True)
+    error = UnicodeAttribute(null=True)
+    request_id = UnicodeAttribute(null=True)
+    lease_until = UTCDateTimeAttribute(null=True)
+    expires = TTLAttribute(null=True)
+
+
+class DayTotals(Model):
+    """How a task's attempts of one day ended: counters, kept beside the runs under the key `totals#<day>`."""
+
+    class Meta(Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    day = UnicodeAttribute(hash_key=True, attr_name="task_day")
+    task = UnicodeAttribute(range_key=True, attr_name="run_id")
+    succeeded = NumberAttribute(default=0)
+    skipped = NumberAttribute(default=0)
+    retrying = NumberAttribute(default=0)
+    rejected = NumberAttribute(default=0)
+    dead = NumberAttribute(default=0)
+    duration_ms = NumberAttribute(default=0)
+    expires = TTLAttribute(null=True)
+
+
+class SweepRun(Model):
+    """A run in parts; see `backbeat.sweeps`. It lives beside its parts, under the key `sweep#<run id>`.
+
+    Attributes:
+        pending: The numbers of the parts that are not done; missing where none is left.
+        finished: Whether the finish has run.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    sweep = UnicodeAttribute(hash_key=True, attr_name="task_day")
+    kind = UnicodeAttribute(range_key=True, attr_name="run_id", default="run")
+    parts = NumberAttribute()
+    pending = NumberSetAttribute(null=True)
+    finished = BooleanAttribute(default=False)
+    started = UTCDateTimeAttribute()
+    expires = TTLAttribute(null=True)
+
+
+class SweepPart(Model):
+    """One part of a run in parts, under the key `sweep#<run id>` and its number.
+
+    Attributes:
+        spec: What the part is to do.
+        cursor: How far it has come, where it ran short of time.
+        hops: How often it has sent itself on.
+        tally: What it has counted.
+        done: Whether its tally is complete.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    sweep = UnicodeAttribute(hash_key=True, attr_name="task_day")
+    number = UnicodeAttribute(range_key=True, attr_name="run_id")
+    spec = JSONAttribute()
+    cursor = JSONAttribute(null=True)
+    hops = NumberAttribute(default=0)
+    tally = JSONAttribute(null=True)
+    done = BooleanAttribute(default=False)
+    expires = TTLAttribute(null=True)
+
+
+class Watermark(Model):
+    """How far a task has come through what changes, kept for ever under the key `watermark#<task>`."""
+
+    class Meta(Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    task = UnicodeAttribute(hash_key=True, attr_name="task_day")
+    name = UnicodeAttribute(range_key=True, attr_name="run_id")
+    until = UTCDateTimeAttribute()

@@ -1,0 +1,46 @@
+"""Which models live in which table, and under what names."""
+
+from collections.abc import Mapping
+
+from pynamodb.models import Model
+
+from backbeat.models.base import connection
+from backbeat.models.mail import Delivery, DigestSelection
+from backbeat.models.notifications import Notification
+from backbeat.models.posts import Comment, Like, Post
+from backbeat.models.reports import DayCounts, Report
+from backbeat.models.runs import DayTotals, RunRecord, SweepPart, SweepRun, Watermark
+from backbeat.models.tokens import Token
+from backbeat.models.trends import Hashtag, HashtagTally, TrendingHashtags
+from backbeat.models.users import Activity, Follow, User
+
+TABLES: dict[str, tuple[type[Model], ...]] = {
+    "USERS_TABLE": (User,),
+    "FOLLOWS_TABLE": (Follow,),
+    "ACTIVITY_TABLE": (Activity,),
+    "POSTS_TABLE": (Post,),
+    "LIKES_TABLE": (Like,),
+    "COMMENTS_TABLE": (Comment,),
+    "TOKENS_TABLE": (Token,),
+    "TALLIES_TABLE": (HashtagTally,),
+    "TRENDING_TABLE": (Hashtag, TrendingHashtags),
+    "REPORTS_TABLE": (Report, DayCounts),
+    "DELIVERIES_TABLE": (Delivery,),
+    "NOTIFICATIONS_TABLE": (Notification,),
+    "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark, DigestSelection),
+}
+"""Each table's environment variable and the models that live in it."""
+
+
+def bind(tables: Mapping[str, str]) -> None:
+    """Point the models at the tables of one stack, for a program that is given their names after its start.
+
+    Args:
+        tables: Table names by environment variable, `{"POSTS_TABLE": ...}`.
+    """
+    for variable, models in TABLES.items():
+        for model in models:
+            if model.Meta.table_name != tables[variable]:
+                model.Meta.table_name = tables[variable]
+                model._connection = None  # PynamoDB keeps one per model, made on first use, and slow to make
+                connection.cache_clear()

@@ -1,0 +1,201 @@
+"""Access and refresh tokens, sessions, and bans."""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pynamodb.attributes import (
+    UnicodeAttribute,
+    UTCDateTimeAttribute,
+)
+from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+
+from backbeat.models.base import (
+    Save,
+    Table,
+    Update,
+    update_if,
+    write_together,
+)
+from backbeat.models.keys import day_key
+from backbeat.models.users import User
+
+
+class TokenReused(Exception):
+    """A refresh token was used that had been exchanged already: someone else may have it, so its family is revoked."""
+
+
+class TokensByDue(GlobalSecondaryIndex["Token"]):
+    """Tokens by the day on which they may be cleaned up."""
+
+    class Meta:
+        index_name = "by_due"
+        projection = KeysOnlyProjection()
+
+    due_day = UnicodeAttribute(hash_key=True)
+    token_id = UnicodeAttribute(range_key=True)
+
+
+class TokensBySeen(GlobalSecondaryIndex["Token"]):
+    """Sessions by the day they were seen last."""
+
+    class Meta:
+        index_name = "by_seen"
+        projection = KeysOnlyProjection()
+
+    seen_day = UnicodeAttribute(hash_key=True)
+    token_id = UnicodeAttribute(range_key=True)
+
+
+class Token(Model):
+    """A token of a user, or the ban of one. All tokens of a user share a partition, so a read of them is consistent.
+
+    Attributes:
+        kind: `access`, `refresh`, `session`, or `blacklist` for the ban of another token.
+        expires_at: From when on it is worthless; a session without one ends only by being unseen.
+        due_day: `day_key` of when it may be cleaned up: when it expires, or later where another needs it.
+        last_seen_at: When a session was used last.
+        seen_day: `day_key` of it.
+        family: The refresh tokens that were exchanged one for the next share the first one's id.
+        rotated_at: When a refresh token was exchanged for the next of its family.
+        bans: The id of the token that a `blacklist` entry bans.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("TOKENS_TABLE", "")
+
+    user_id = UnicodeAttribute(hash_key=True)
+    token_id = UnicodeAttribute(range_key=True)
+    kind = UnicodeAttribute()
+    created_at = UTCDateTimeAttribute()
+    expires_at = UTCDateTimeAttribute(null=True)
+    due_day = UnicodeAttribute(null=True)
+    last_seen_at = UTCDateTimeAttribute(null=True)
+    seen_day = UnicodeAttribute(null=True)
+    family = UnicodeAttribute(null=True)
+    rotated_at = UTCDateTimeAttribute(null=True)
+    bans = UnicodeAttribute(null=True)
+    by_due = TokensByDue()
+    by_seen = TokensBySeen()
+
+    @staticmethod
+    def new(
+        user_id: str, token_id: str, *, kind: str, created_at: datetime, expires_at: datetime | None = None, **more: Any
+    ) -> "Token":
+        """A token with its day keys set, not yet saved. A refresh token begins a family, a session is seen."""
+        keys: dict[str, Any] = {}
+        if expires_at:
+            keys["due_day"] = day_key(expires_at, token_id)
+        if kind == "refresh":
+            keys["family"] = token_id
+        if kind == "session":
+            seen_at = more.get("last_seen_at") or created_at
+            keys |= {"last_seen_at": seen_at, "seen_day": day_key(seen_at, token_id)}
+        return Token(user_id, token_id, kind=kind, created_at=created_at, expires_at=expires_at, **{**keys, **more})
+
+    @staticmethod
+    def issue(user_id: str, token_id: str, *, kind: str, at: datetime, expires_at: datetime | None = None) -> "Token":
+        """Add a token.
+
+        Raises:
+            ValueError: The kind is unknown, or a token that is no session does not expire.
+        """
+        if kind not in ("access", "refresh", "session"):
+            raise ValueError(f"token {token_id!r}: no kind {kind!r}")
+        if expires_at is None and kind != "session":
+            raise ValueError(f"token {token_id!r}: only a session needs no expires_at")
+        token = Token.new(user_id, token_id, kind=kind, created_at=at, expires_at=expires_at)
+        token.save()
+        return token
+
+    @staticmethod
+    def rotate(user_id: str, token_id: str, new_id: str, *, at: datetime, expires_at: datetime) -> "Token":
+        """Exchange a refresh token for the next of its family; its user has come back by that.
+
+        One that was exchanged before is a sign of theft, and ends the whole family (RFC 9700, section 4.14.2).
+
+        Raises:
+            Token.DoesNotExist: There is no such token, or it has expired.
+            TokenReused: It was exchanged before; the family is revoked.
+        """
+        old = Token.get(user_id, token_id, consistent_read=True)
+        new = Token.new(
+            user_id, new_id, kind="refresh", created_at=at, expires_at=expires_at, family=old.family or token_id
+        )
+
+        exchangeable = Token.rotated_at.does_not_exist() & (Token.expires_at > at)
+        if write_together(Save(new), Update(old, [Token.rotated_at.set(at)], exchangeable)):
+            old.refresh(consistent_read=True)
+            if not old.rotated_at:
+                raise Token.DoesNotExist(f"token {token_id!r} has expired")
+            Token.revoke_family(user_id, old.family or token_id)
+            raise TokenReused(f"token {token_id!r} was exchanged before; its family is revoked")
+        User.log_in(user_id, at=at)
+        return new
+
+    @staticmethod
+    def renew(user_id: str, token_id: str, *, at: datetime, expires_at: datetime) -> None:
+        """Let a token live longer; a session is seen, and its user has come back by that.
+
+        Raises:
+            Token.DoesNotExist: There is no such token.
+        """
+        token = Token.get(user_id, token_id, consistent_read=True)
+        actions: list[Action] = [Token.expires_at.set(expires_at), Token.due_day.set(day_key(expires_at, token_id))]
+        if token.kind == "session":
+            actions += [Token.last_seen_at.set(at), Token.seen_day.set(day_key(at, token_id))]
+        _update_token(token, actions)
+        User.log_in(user_id, at=at)
+
+    @staticmethod
+    def seen(user_id: str, token_id: str, *, at: datetime) -> None:
+        """Note that a session was used; its user has come back by that.
+
+        Raises:
+            Token.DoesNotExist: There is no such session.
+            User.DoesNotExist: There is no such user.
+        """
+        actions = [Token.last_seen_at.set(at), Token.seen_day.set(day_key(at, token_id))]
+        _update_token(Token(user_id, token_id), actions)
+        User.log_in(user_id, at=at)
+
+    @staticmethod
+    def ban(user_id: str, token_id: str, *, at: datetime) -> None:
+        """Put a token on the blacklist until it expires itself.
+
+        Raises:
+            Token.DoesNotExist: There is no such token.
+            ValueError: It never expires: delete it instead.
+        """
+        banned = Token.get(user_id, token_id, consistent_read=True)
+        if banned.expires_at is None:
+            raise ValueError(f"token {token_id!r} never expires: revoke it instead")
+        Token.new(
+            user_id, f"ban#{token_id}", kind="blacklist", created_at=at, expires_at=banned.expires_at, bans=token_id
+        ).save()
+
+    @staticmethod
+    def is_banned(user_id: str, token_id: str) -> bool:
+        """Whether a token is on the blacklist."""
+        try:
+            Token.get(user_id, f"ban#{token_id}", consistent_read=True)
+        except Token.DoesNotExist:
+            return False
+        return True
+
+    @staticmethod
+    def revoke_family(user_id: str, family: str) -> int:
+        """Delete a refresh token with all it was exchanged for; return how many."""
+        tokens = [token for token in Token.query(user_id, consistent_read=True) if token.family == family]
+        for token in tokens:
+            token.delete()
+        return len(tokens)
+
+
+def _update_token(token: Token, actions: Sequence[Action]) -> None:
+    """Update a token that exists."""
+    if not update_if(token, actions, Token.token_id.exists()):
+        raise Token.DoesNotExist(f"token {token.token_id!r} does not exist")

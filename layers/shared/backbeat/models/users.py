@@ -1,0 +1,234 @@
+"""Users, whom they follow, and on which days they were active."""
+
+import os
+from datetime import datetime, timedelta
+from typing import Any
+
+from pynamodb.attributes import (
+    BooleanAttribute,
+    NumberAttribute,
+    TTLAttribute,
+    UnicodeAttribute,
+    UnicodeSetAttribute,
+    UTCDateTimeAttribute,
+)
+from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+
+from backbeat.models.base import (
+    Delete,
+    Save,
+    Table,
+    Update,
+    delete_counted,
+    save_if,
+    update_if,
+    write_together,
+)
+from backbeat.models.keys import day_key, slice_key
+
+ACTIVITY_KEPT = timedelta(days=40)
+"""How long it is known who was active on a day."""
+
+
+class UsersByDay(GlobalSecondaryIndex["User"]):
+    """Users by the day they joined."""
+
+    class Meta:
+        index_name = "by_day"
+        projection = KeysOnlyProjection()
+
+    day = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+
+
+class UsersByLogin(GlobalSecondaryIndex["User"]):
+    """Users by the day they logged in last."""
+
+    class Meta:
+        index_name = "by_login"
+        projection = KeysOnlyProjection()
+
+    login_day = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+
+
+class UsersByTouch(GlobalSecondaryIndex["User"]):
+    """Users by the day their counts changed last."""
+
+    class Meta:
+        index_name = "by_touch"
+        projection = KeysOnlyProjection()
+
+    touched_day = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+
+
+class UsersBySlice(GlobalSecondaryIndex["User"]):
+    """All users, in slices of about the same size."""
+
+    class Meta:
+        index_name = "by_slice"
+        projection = KeysOnlyProjection()
+
+    slice_key = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+
+
+class User(Model):
+    """A member of the network.
+
+    Attributes:
+        locale: The language they are written to in, as a BCP 47 tag.
+        email_status: Whether they may be written to: `ok`, `bounced` or `complained`. An application that changes the
+            address sets it back to `ok`, and removes `soft_bounces`.
+        soft_bounces: The deliveries to them that came back for a passing reason since one last arrived.
+        digest: Whether they want the weekly digest.
+        deleted_at: When they left; nothing is done for them since.
+        day: `day_key` of when they joined.
+        login_day: `day_key` of their last login.
+        followers_count: How many follow them.
+        following_count: How many they follow.
+        posts_count: How many posts of theirs there are, hidden ones included.
+        touched_at: When one of the three counts changed last.
+        touched_day: `day_key` of it.
+        counted_as_of: The logical time of the recount that corrected the counts last.
+        slice_key: `slice_key` of the id.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("USERS_TABLE", "")
+
+    user_id = UnicodeAttribute(hash_key=True)
+    name = UnicodeAttribute()
+    email = UnicodeAttribute()
+    locale = UnicodeAttribute(default="en")
+    email_status = UnicodeAttribute(default="ok")
+    soft_bounces = UnicodeSetAttribute(null=True)
+    digest = BooleanAttribute(default=True)
+    created_at = UTCDateTimeAttribute()
+    day = UnicodeAttribute(null=True)
+    deleted_at = UTCDateTimeAttribute(null=True)
+    last_login_at = UTCDateTimeAttribute(null=True)
+    login_day = UnicodeAttribute(null=True)
+    followers_count = NumberAttribute(default=0)
+    following_count = NumberAttribute(default=0)
+    posts_count = NumberAttribute(default=0)
+    touched_at = UTCDateTimeAttribute(null=True)
+    touched_day = UnicodeAttribute(null=True)
+    counted_as_of = UTCDateTimeAttribute(null=True)
+    slice_key = UnicodeAttribute(null=True)
+    by_day = UsersByDay()
+    by_login = UsersByLogin()
+    by_touch = UsersByTouch()
+    by_slice = UsersBySlice()
+
+    @staticmethod
+    def new(user_id: str, *, name: str, email: str, created_at: datetime, **more: Any) -> "User":
+        """A user with the keys set that the indexes need, not yet saved."""
+        more |= {"day": day_key(created_at, user_id), "slice_key": slice_key(user_id)}
+        return User(user_id, name=name, email=email, created_at=created_at, **more)
+
+    @staticmethod
+    def join(user_id: str, *, name: str, email: str, at: datetime, locale: str = "en") -> bool:
+        """Add a user, whose first login this is; return whether they are new."""
+        login = {"last_login_at": at, "login_day": day_key(at, user_id)}
+        user = User.new(user_id, name=name, email=email, created_at=at, locale=locale, **login)
+        if not save_if(user, User.user_id.does_not_exist()):
+            return False
+        Activity.record(user_id, at=at)
+        return True
+
+    @staticmethod
+    def follow(user_id: str, followed_id: str, *, at: datetime) -> bool:
+        """Let one user follow another; return whether they did not already.
+
+        Raises:
+            ValueError: They are one and the same.
+            User.DoesNotExist: One of them does not exist.
+        """
+        if user_id == followed_id:
+            raise ValueError(f"user {user_id!r} cannot follow themselves")
+
+        new = Save(Follow(user_id, followed_id, created_at=at), Follow.follower_id.does_not_exist())
+        following = count_user(user_id, User.following_count.add(1), at)
+        followed = count_user(followed_id, User.followers_count.add(1), at)
+        unmet = write_together(new, following, followed)
+        if new in unmet:
+            return False
+        if unmet:
+            raise User.DoesNotExist(f"user {user_id if following in unmet else followed_id!r} does not exist")
+        Activity.record(user_id, at=at)
+        return True
+
+    @staticmethod
+    def unfollow(user_id: str, followed_id: str, *, at: datetime) -> bool:
+        """Let one user no longer follow another; return whether they did."""
+        return delete_counted(
+            Delete(Follow(user_id, followed_id), Follow.follower_id.exists()),
+            count_user(user_id, User.following_count.add(-1), at),
+            count_user(followed_id, User.followers_count.add(-1), at),
+        )
+
+    @staticmethod
+    def log_in(user_id: str, *, at: datetime) -> None:
+        """Note that a user has come back; an older time than the last known changes nothing but the day's activity.
+
+        Raises:
+            User.DoesNotExist: There is no such user.
+        """
+        newer = User.last_login_at.does_not_exist() | (User.last_login_at < at)
+        actions = [User.last_login_at.set(at), User.login_day.set(day_key(at, user_id))]
+        if not update_if(User(user_id), actions, User.user_id.exists() & newer):
+            User.get(user_id)  # raises where the reason is that there is none
+        Activity.record(user_id, at=at)
+
+
+def count_user(user_id: str, change: Action, at: datetime) -> Update:
+    """The change of a count of a user that exists, which marks the user as touched."""
+    touch = [User.touched_at.set(at), User.touched_day.set(day_key(at, user_id))]
+    return Update(User(user_id), [change, *touch], User.user_id.exists())
+
+
+class FollowsByFollowed(GlobalSecondaryIndex["Follow"]):
+    """Follows by who is followed."""
+
+    class Meta:
+        index_name = "by_followed"
+        projection = KeysOnlyProjection()
+
+    followed_id = UnicodeAttribute(hash_key=True)
+    follower_id = UnicodeAttribute(range_key=True)
+
+
+class Follow(Model):
+    """One user follows another."""
+
+    class Meta(Table):
+        table_name = os.environ.get("FOLLOWS_TABLE", "")
+
+    follower_id = UnicodeAttribute(hash_key=True)
+    followed_id = UnicodeAttribute(range_key=True)
+    created_at = UTCDateTimeAttribute()
+    by_followed = FollowsByFollowed()
+
+
+class Activity(Model):
+    """A user was active on a day: one row however often, kept for 40 days.
+
+    Attributes:
+        day: `day_key` of the activity.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("ACTIVITY_TABLE", "")
+
+    day = UnicodeAttribute(hash_key=True)
+    user_id = UnicodeAttribute(range_key=True)
+    expires = TTLAttribute()
+
+    @staticmethod
+    def record(user_id: str, *, at: datetime) -> None:
+        """Note that a user was active."""
+        Activity(day_key(at, user_id), user_id, expires=at + ACTIVITY_KEPT).save()
