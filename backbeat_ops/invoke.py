@@ -23,10 +23,10 @@ import boto3
 from botocore.exceptions import ClientError
 
 from backbeat import messages
-from backbeat.app.uploads import post_of
 from backbeat.ledger import Outcome
 from backbeat.messages import InvalidMessage
 from backbeat.models import Post, save_if
+from backbeat.posts.files import post_of
 from backbeat_ops import localcloud, sample
 from backbeat_ops.localcloud import ROOT, LocalCloudError, Say
 from backbeat_ops.runs import words

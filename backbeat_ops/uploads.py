@@ -8,9 +8,9 @@ from typing import Any
 
 import boto3
 
-from backbeat.app.uploads import upload_key
 from backbeat.messages import sortable
 from backbeat.models import Post
+from backbeat.posts.files import upload_key
 from backbeat_ops import runs
 from backbeat_ops.runs import NotSettled
 from backbeat_ops.stack import Stack

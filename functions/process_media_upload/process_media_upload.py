@@ -25,9 +25,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 from pynamodb.expressions.update import Action
 
-from backbeat.app.uploads import post_of
 from backbeat.aws import s3
 from backbeat.models import Post, update_if
+from backbeat.posts.files import post_of
 from backbeat.runtime import NotYet, Rejected, Run, Skipped, implementation
 from backbeat.tasks import process_media_upload
 from kinds import PICTURES, VIDEOS, kind_of

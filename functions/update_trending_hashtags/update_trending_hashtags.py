@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from math import log
 from typing import Any, TypeVar
 
-from backbeat import hashtags
 from backbeat.models import Hashtag, HashtagTally, Post, TrendingHashtags, day_keys, save_if
+from backbeat.posts import hashtags
 from backbeat.runtime import Run, Skipped, implementation
 from backbeat.tasks import update_trending_hashtags
 

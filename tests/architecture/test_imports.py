@@ -72,6 +72,13 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def test_the_layers_first_page_names_every_module() -> None:
+    doc = ast.get_docstring(parsed(ROOT / "layers/shared/backbeat/__init__.py")) or ""
+    named = re.findall(r"^    ([a-z.]+) {2,}\S", doc, re.MULTILINE)
+    files = [path for path in sources("layers/shared") if path.stem != "__init__" and path.parent.name != "models"]
+    assert sorted(named) == sorted(["models", *(module_name(path).removeprefix("backbeat.") for path in files)])
+
+
 def imported_of(path: Path, modules: set[str]) -> set[str]:
     """Those of some modules that a file imports, wherever in it: in a function, or for type checkers alone, as well."""
     found = set()

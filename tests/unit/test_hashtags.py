@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbeat import hashtags
-from backbeat.hashtags import distinct, find, fold
+from backbeat.posts import hashtags
+from backbeat.posts.hashtags import distinct, find, fold
 
 # One group for each kind of case in the conformance suite of twitter-text.
 CASES: dict[str, list[tuple[str, list[str]]]] = {

@@ -11,9 +11,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from support import ROOT, STACK, Context, Queue
 
 import update_trending_hashtags as trending
-from backbeat.hashtags import fold
 from backbeat.messages import Message
 from backbeat.models import Hashtag, HashtagTally, Post, RunRecord, TrendingHashtags
+from backbeat.posts.hashtags import fold
 from backbeat.runtime import Run
 from update_trending_hashtags import CHANCE, Tag, Week, count, handle, rank, surprise
 

@@ -1,1 +1,35 @@
-"""Backbeat: the background work of a social network, as serverless functions."""
+"""Backbeat: the background work of a social network, as serverless functions.
+
+This is a map of it. Modules import each other without a circle, which a test holds, as it holds the map to be whole.
+
+Sending: all that a producer needs, with boto3 and pydantic
+    tasks               every task, declared once: what a producer imports, and where a new task begins
+    producer            what a declared task is: `.delay()`, `.apply_async()`, retries, priority classes
+    messages            what travels, in one form, whoever sent it
+    queues              what the queues are called, and the one way to put a message on one
+    aws                 the process's clients with their time-outs, and the stack's name
+
+Data: the tables, for the tasks and the application alike
+    models              users, posts, tokens, trends, reports, mail, notifications, runs; writes on a condition
+
+Running: what every function has around it
+    runtime             from a delivery to an outcome: `@implementation`, `Run`, `Rejected`, `Skipped`
+    ledger              what ran, when, how it ended and why
+    sweeps              runs in parts, and watermarks
+
+Mail: what the tasks that send emails share
+    mail.sending        an email rendered, put together, and handed to SES once
+    mail.deliveries     what became of each email: the states that keep it from being sent twice
+    mail.digest         what a week's digest holds
+    mail.unsubscribing  signed links that end the digest
+
+Posts: what belongs to a post beside its row
+    posts.hashtags      the hashtags of a text
+    posts.files         its uploads and renditions: their keys, every version of them
+    posts.archive       what is kept of deleted posts, to restore them from
+
+For applications, beside the tasks and the models
+    app.uploads         forms to upload with
+    app.markup          markup that shows what became of an upload
+    app.erasing         a user erased, everywhere
+"""

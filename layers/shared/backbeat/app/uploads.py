@@ -1,37 +1,12 @@
 """How an application lets its users upload: straight into the bucket, within a size limit."""
 
 import os
-import re
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
-_NAME = re.compile(r"[^/\x00-\x1f\x7f]{1,200}")
-
-
-def upload_key(post_id: str, filename: str) -> str:
-    """The key under which a post's upload is expected, `posts/<post_id>/<filename>`.
-
-    Raises:
-        ValueError: One of the names is empty, over 200 characters, or holds a slash or a control character.
-    """
-    for what, name in (("post_id", post_id), ("filename", filename)):
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{what} {name!r} must have 1 to 200 characters, without slashes and control characters")
-    return f"posts/{post_id}/{filename}"
-
-
-def post_of(key: str) -> str:
-    """The post an upload's key names.
-
-    Raises:
-        ValueError: The key is not of the form `posts/<post_id>/<filename>`.
-    """
-    match key.split("/"):
-        case ["posts", post_id, filename] if post_id and filename:
-            return post_id
-    raise ValueError(f"the key {key!r} is not of the form posts/<post_id>/<filename>")
+from backbeat.posts.files import upload_key
 
 
 def presigned_upload(post_id: str, filename: str, *, video: bool = False, valid_for: int = 600) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 from pynamodb.models import Model
 
-from backbeat import hashtags
 from backbeat.models.base import (
     Delete,
     Save,
@@ -31,6 +30,7 @@ from backbeat.models.base import (
 from backbeat.models.keys import day_key
 from backbeat.models.reports import DayCounts
 from backbeat.models.users import Activity, User, count_user
+from backbeat.posts import hashtags
 from backbeat.posts.files import delete_files, files_of
 
 

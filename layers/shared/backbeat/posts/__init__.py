@@ -1,1 +1,1 @@
-"""What stands beside a post's row: its files, and the archive of deleted posts."""
+"""What stands beside a post's row: the hashtags of its text, its files, and the archive of deleted posts."""

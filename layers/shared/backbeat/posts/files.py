@@ -1,6 +1,10 @@
-"""The files of posts: every version of every object under `posts/<post_id>/`, of uploads and of renditions alike."""
+"""The files of posts: what an upload's key says, and every version of every object under `posts/<post_id>/`.
+
+Uploads and renditions lie in two buckets, under the same prefix for each post.
+"""
 
 import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
@@ -17,6 +21,33 @@ class File(TypedDict):
     key: str
     version_id: str
     size: int
+
+
+_NAME = re.compile(r"[^/\x00-\x1f\x7f]{1,200}")
+
+
+def upload_key(post_id: str, filename: str) -> str:
+    """The key under which a post's upload is expected, `posts/<post_id>/<filename>`.
+
+    Raises:
+        ValueError: One of the names is empty, over 200 characters, or holds a slash or a control character.
+    """
+    for what, name in (("post_id", post_id), ("filename", filename)):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{what} {name!r} must have 1 to 200 characters, without slashes and control characters")
+    return f"posts/{post_id}/{filename}"
+
+
+def post_of(key: str) -> str:
+    """The post an upload's key names.
+
+    Raises:
+        ValueError: The key is not of the form `posts/<post_id>/<filename>`.
+    """
+    match key.split("/"):
+        case ["posts", post_id, filename] if post_id and filename:
+            return post_id
+    raise ValueError(f"the key {key!r} is not of the form posts/<post_id>/<filename>")
 
 
 def files_of(post_id: str) -> list[File]:
