@@ -19,6 +19,7 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from cfnlint.decode import cfn_yaml
 
+from backbeat import ledger
 from backbeat.messages import Message
 from backbeat.runtime import Run
 
@@ -328,6 +329,31 @@ class Calls:
 
     def clear(self) -> None:
         self.made.clear()
+
+
+def event(task: str, name: str) -> dict[str, Any]:
+    """An event of events/<task>, as the stack under test would get it."""
+    text = (ROOT / "events" / task / f"{name}.json").read_text("utf-8")
+    content: dict[str, Any] = json.loads(text.replace("backbeat-local", STACK).replace("000000000000", "123456789012"))
+    return content
+
+
+def run_at(
+    implementation: Any, queue: Queue, when: datetime, context: Context | None = None, **kwargs: Any
+) -> dict[str, Any]:
+    """Make a task's scheduled run, and any that follows from it; return what they came to as one, the last on top.
+
+    Runs that a test makes beside it have ids that begin with `beside`.
+    """
+    task = implementation.task.name
+    queue.send({"task": task, "kwargs": kwargs, "scheduled_time": when.isoformat()})
+    queue.drain(implementation, context)
+    result: dict[str, Any] = {}
+    for run in reversed(ledger.recent(task, when.date(), 10)):
+        if run.logical_time == when and not run.run_id.startswith("beside"):
+            assert run.outcome == "succeeded", run.error
+            result |= run.result
+    return result
 
 
 def run_whole(implementation: Any, message_id: str, when: datetime, **kwargs: Any) -> Any:

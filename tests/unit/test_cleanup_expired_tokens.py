@@ -1,11 +1,10 @@
 """cleanup_expired_tokens: what is worthless goes, what is renewed or still needed stays."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support import ROOT, STACK, Calls, Context, Queue, run_whole
+from support import STACK, Calls, Context, Queue, event, run_at, run_whole
 
 from backbeat import ledger, sweeps
 from backbeat.models import Token, User, day_key
@@ -30,15 +29,6 @@ NOTHING = {
 @pytest.fixture
 def queue(aws: None, few_parts: None) -> Queue:
     return Queue(f"{STACK}-maintenance-{TASK}")
-
-
-def run_at(queue: Queue, when: datetime, context: Context | None = None, **kwargs: Any) -> Any:
-    queue.send({"task": TASK, "kwargs": kwargs, "scheduled_time": when.isoformat()})
-    queue.drain(handle, context)
-    runs = [run for run in ledger.recent(TASK, when.date(), 10) if run.run_id != "beside"]
-    (run,) = [run for run in runs if run.logical_time == when]
-    assert run.outcome == "succeeded", run.error
-    return run.result
 
 
 def add(token_id: str, kind: str, expires_at: datetime | None = None, user: str = "ann", **more: Any) -> None:
@@ -66,29 +56,29 @@ def ann(queue: Queue) -> None:
 
 
 def test_what_has_expired_goes(ann: None, queue: Queue) -> None:
-    assert run_at(queue, NIGHT) == deleted(access=1, refresh=1, session=1, other=1)
+    assert run_at(handle, queue, NIGHT) == deleted(access=1, refresh=1, session=1, other=1)
     assert left() == {"access-new", "refresh-new", "device-new", "session-new"}
     assert sweeps.watermark(TASK) == NIGHT
 
 
 def test_run_again_there_is_nothing_to_delete(ann: None, queue: Queue, calls: Calls) -> None:
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     calls.clear()
-    assert run_at(queue, NIGHT + timedelta(minutes=10)) == NOTHING
+    assert run_at(handle, queue, NIGHT + timedelta(minutes=10)) == NOTHING
     queue.send({"task": TASK, "kwargs": {}, "scheduled_time": NIGHT.isoformat()})
     queue.drain(handle)
     assert not calls.number("DeleteItem", "TokensTable")
-    assert run_at(queue, NIGHT + DAY) == deleted(access=1, refresh=1, session=1, other=1)
+    assert run_at(handle, queue, NIGHT + DAY) == deleted(access=1, refresh=1, session=1, other=1)
     assert left() == set()
 
 
 def test_the_first_run_begins_with_the_oldest(queue: Queue) -> None:
     add("ancient", "access", NIGHT - 100 * DAY)
-    assert run_at(queue, NIGHT) == deleted(access=1)
+    assert run_at(handle, queue, NIGHT) == deleted(access=1)
 
 
 def test_a_full_run_finds_tokens_that_were_imported(ann: None, queue: Queue) -> None:
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     add("imported", "access", NIGHT - 100 * DAY)
     add("unseen", "session", last_seen_at=NIGHT - 50 * DAY)
     User.new(
@@ -100,16 +90,18 @@ def test_a_full_run_finds_tokens_that_were_imported(ann: None, queue: Queue) -> 
         login_day=day_key(NIGHT - 80 * DAY, "bob"),
     ).save()
     add("bobs", "refresh", NIGHT + DAY, user="bob")
-    assert run_at(queue, NIGHT + timedelta(minutes=1)) == NOTHING
-    assert run_at(queue, NIGHT + timedelta(minutes=2), full=True) == deleted(access=1, session=1, refresh=1, away=1)
+    assert run_at(handle, queue, NIGHT + timedelta(minutes=1)) == NOTHING
+    assert run_at(handle, queue, NIGHT + timedelta(minutes=2), full=True) == deleted(
+        access=1, session=1, refresh=1, away=1
+    )
     assert left("bob") == set()
 
 
 def test_a_session_counts_as_unseen_after_the_days_asked_for(ann: None, queue: Queue) -> None:
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     add("session-14", "session", last_seen_at=NIGHT - 14 * DAY)
-    assert run_at(queue, NIGHT + HOUR)["session"] == 1, "an hour later, so is the other"
-    assert run_at(queue, NIGHT + 2 * HOUR, idle_days=14)["session"] == 1
+    assert run_at(handle, queue, NIGHT + HOUR)["session"] == 1, "an hour later, so is the other"
+    assert run_at(handle, queue, NIGHT + 2 * HOUR, idle_days=14)["session"] == 1
     assert "session-14" not in left()
 
 
@@ -118,11 +110,11 @@ def test_a_ban_outlives_the_token_it_is_for(ann: None, queue: Queue) -> None:
     add("lasting", "access", NIGHT + 3 * DAY)
     add("ban#over", "blacklist", NIGHT - HOUR, bans="access-old")
     add("ban#gone", "blacklist", NIGHT - HOUR, bans="gone")
-    result = run_at(queue, NIGHT)
+    result = run_at(handle, queue, NIGHT)
     assert (result["blacklist"], result["needed"]) == (2, 1)
     assert Token.is_banned("ann", "lasting")
     for days in (1, 2, 3, 4):
-        run_at(queue, NIGHT + days * DAY)
+        run_at(handle, queue, NIGHT + days * DAY)
         assert ("lasting" in left()) <= Token.is_banned("ann", "lasting")
     assert left() == set()
 
@@ -132,10 +124,10 @@ def test_a_family_stays_together_until_its_newest_token_is_gone(queue: Queue) ->
     Token.issue("ann", "r1", kind="refresh", at=NIGHT - 5 * DAY, expires_at=NIGHT - HOUR)
     Token.rotate("ann", "r1", "r2", at=NIGHT - 2 * DAY, expires_at=NIGHT + 2 * DAY)
     Token.issue("ann", "alone", kind="refresh", at=NIGHT - 5 * DAY, expires_at=NIGHT - HOUR)
-    assert run_at(queue, NIGHT) == deleted(refresh=1, needed=1)
+    assert run_at(handle, queue, NIGHT) == deleted(refresh=1, needed=1)
     assert left() == {"r1", "r2"}
-    assert run_at(queue, NIGHT + DAY) == NOTHING
-    assert run_at(queue, NIGHT + 3 * DAY) == deleted(refresh=2)
+    assert run_at(handle, queue, NIGHT + DAY) == NOTHING
+    assert run_at(handle, queue, NIGHT + 3 * DAY) == deleted(refresh=2)
     assert left() == set()
 
 
@@ -146,10 +138,10 @@ def test_a_token_renewed_between_the_read_and_the_delete_stays(ann: None, queue:
     calls.before(
         "DeleteItem", "TokensTable", lambda: Token.renew("ann", "renewed", at=NIGHT, expires_at=NIGHT + 9 * DAY)
     )
-    assert run_at(queue, NIGHT) == deleted(renewed=1)
+    assert run_at(handle, queue, NIGHT) == deleted(renewed=1)
     add("seen", "session", last_seen_at=NIGHT - 30 * DAY)
     calls.before("DeleteItem", "TokensTable", lambda: Token.seen("ann", "seen", at=NIGHT + HOUR))
-    assert run_at(queue, NIGHT + HOUR)["renewed"] == 1
+    assert run_at(handle, queue, NIGHT + HOUR)["renewed"] == 1
     assert {"renewed", "seen"} <= left()
 
 
@@ -159,7 +151,7 @@ def test_the_tokens_of_users_who_stay_away_go_but_their_bans_stay(queue: Queue) 
         for kind in ("access", "refresh", "session"):
             add(kind, kind, NIGHT + 100 * DAY, user=user, last_seen_at=NIGHT)
         add("ban#access", "blacklist", NIGHT + 100 * DAY, user=user, bans="access")
-    assert run_at(queue, NIGHT) == deleted(access=1, refresh=1, session=1, away=1)
+    assert run_at(handle, queue, NIGHT) == deleted(access=1, refresh=1, session=1, away=1)
     assert left("away") == {"ban#access"}
     assert left("here") == {"access", "refresh", "session", "ban#access"}
 
@@ -169,7 +161,7 @@ def test_a_user_who_comes_back_meanwhile_keeps_what_is_left(queue: Queue, calls:
     for name in ("a", "b", "c"):
         add(name, "access", NIGHT + 100 * DAY)
     calls.before("TransactWriteItems", None, lambda: User.log_in("ann", at=NIGHT))
-    assert run_at(queue, NIGHT) == deleted(renewed=1, away=1)
+    assert run_at(handle, queue, NIGHT) == deleted(renewed=1, away=1)
     assert left() == {"a", "b", "c"}
 
 
@@ -182,13 +174,13 @@ def test_a_token_of_a_user_who_stays_away_that_is_renewed_meanwhile_stays(queue:
         None,
         lambda: Token("ann", "a").update([Token.expires_at.set(NIGHT + 200 * DAY)]),
     )
-    assert run_at(queue, NIGHT) == deleted(access=1, renewed=1, away=1)
+    assert run_at(handle, queue, NIGHT) == deleted(access=1, renewed=1, away=1)
     assert left() == {"a"}
 
 
 def test_two_runs_at_once_delete_each_token_once(ann: None, queue: Queue, calls: Calls) -> None:
     calls.before("DeleteItem", "TokensTable", lambda: run_whole(handle, "beside", NIGHT))
-    result = run_at(queue, NIGHT)
+    result = run_at(handle, queue, NIGHT)
     (beside,) = [run for run in ledger.recent(TASK, NIGHT.date(), 10) if run.run_id == "beside"]
     total = {kind: result[kind] + beside.result[kind] for kind in ("access", "refresh", "session", "other")}
     assert total == {"access": 1, "refresh": 1, "session": 1, "other": 1}
@@ -196,10 +188,10 @@ def test_two_runs_at_once_delete_each_token_once(ann: None, queue: Queue, calls:
 
 
 def test_late_after_a_newer_run_it_deletes_nothing_more(ann: None, queue: Queue, calls: Calls) -> None:
-    run_at(queue, NIGHT + DAY)
+    run_at(handle, queue, NIGHT + DAY)
     add("later", "access", NIGHT + 5 * DAY)
     calls.clear()
-    assert run_at(queue, NIGHT) == NOTHING
+    assert run_at(handle, queue, NIGHT) == NOTHING
     assert sweeps.watermark(TASK) == NIGHT + DAY
     assert left() == {"later"}
 
@@ -209,25 +201,26 @@ def test_killed_half_way_it_is_resumed(ann: None, queue: Queue, calls: Calls) ->
         raise ConnectionError("the function was killed")
 
     calls.before("DeleteItem", "TokensTable", lambda: calls.before("DeleteItem", "TokensTable", killed))
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     assert left() == {"access-new", "refresh-new", "device-new", "session-new"}
 
 
 def test_short_of_time_it_sends_itself_on(ann: None, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "PAGE", 2)
-    assert run_at(queue, NIGHT, Context(remaining_ms=20_000)) == deleted(access=1, refresh=1, session=1, other=1)
+    assert run_at(handle, queue, NIGHT, Context(remaining_ms=20_000)) == deleted(
+        access=1, refresh=1, session=1, other=1
+    )
 
 
 def test_the_events_are_what_the_queue_delivers(ann: None, queue: Queue) -> None:
     for name in ("late", "duplicate", "typical", "two_weeks"):
-        event = json.loads((ROOT / "events" / TASK / f"{name}.json").read_text())
-        assert handle.lambda_handler(event, Context())["batchItemFailures"] == []
+        assert handle.lambda_handler(event(TASK, name), Context())["batchItemFailures"] == []
     queue.drain(handle)
     assert left() == set(), "by noon of that day all have expired, and the session is unseen for two weeks"
 
 
 def test_poison_is_rejected(queue: Queue) -> None:
-    poison = json.loads((ROOT / "events" / TASK / "poison.json").read_text())
+    poison = event(TASK, "poison")
     queue.send(poison["Records"][0]["body"])
     queue.drain(handle)
     (letter,) = queue.dead()

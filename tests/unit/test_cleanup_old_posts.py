@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
-from support import ROOT, STACK, Calls, Context, Queue, function_environment, run_whole
+from support import STACK, Calls, Context, Queue, event, function_environment, run_at, run_whole
 
 from backbeat import ledger, sweeps
 from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
@@ -28,19 +28,6 @@ def queue(aws: None, few_parts: None, monkeypatch: pytest.MonkeyPatch) -> Queue:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("cleanup_old_posts.BRAKE", 1.0)
     return Queue(f"{STACK}-maintenance-{TASK}")
-
-
-def run_at(queue: Queue, when: datetime, context: Context | None = None, **kwargs: Any) -> dict[str, Any]:
-    """Make a Sunday's run and the one that follows from it; return both results as one."""
-    queue.send({"task": TASK, "kwargs": kwargs, "scheduled_time": when.isoformat()})
-    queue.drain(handle, context)
-    runs = [run for run in ledger.recent(TASK, when.date(), 10) if run.logical_time == when]
-    result: dict[str, Any] = {}
-    for run in reversed(runs):
-        if not run.run_id.startswith("beside"):
-            assert run.outcome == "succeeded", run.error
-            result |= run.result
-    return result
 
 
 def add(post_id: str, age: timedelta = YEAR, **more: Any) -> None:
@@ -86,31 +73,31 @@ WANTED = {"young", "liked", "discussed", "shared", "seen", "held"}
 
 
 def test_first_they_are_hidden_and_a_month_later_deleted(posts: None, queue: Queue) -> None:
-    first = run_at(queue, SUNDAY)
+    first = run_at(handle, queue, SUNDAY)
     assert (first["posts"], first["to_hide"], first["hidden"], first["deleted"]) == (8, 2, 2, 0)
     assert hidden() == {"old", "ancient"}
     assert (Post.get("ancient").hidden_from, Post.get("ancient").hidden_at) == ("followers", SUNDAY)
     for week in range(1, 5):
-        run_at(queue, SUNDAY + week * WEEK)
+        run_at(handle, queue, SUNDAY + week * WEEK)
     assert there() == WANTED | {"old", "ancient"}, "28 days are not yet 30"
     assert hidden() == {"old", "ancient", "young"}
-    fifth = run_at(queue, SUNDAY + 5 * WEEK)
+    fifth = run_at(handle, queue, SUNDAY + 5 * WEEK)
     assert (fifth["hidden"], fifth["deleted"]) == (0, 2)
     assert there() == WANTED
     assert User.get("ann").posts_count == 6
-    sixth = run_at(queue, SUNDAY + 6 * WEEK)
+    sixth = run_at(handle, queue, SUNDAY + 6 * WEEK)
     assert sixth["deleted"] == 1, "the young one was hidden a week after the others"
     assert there() == WANTED - {"young"}
 
 
 def test_a_full_run_finds_posts_that_were_imported(posts: None, queue: Queue) -> None:
-    run_at(queue, SUNDAY)
+    run_at(handle, queue, SUNDAY)
     add("imported", 2 * YEAR)
     Post.like("old", "ann", at=SUNDAY + DAY)
-    assert run_at(queue, SUNDAY + WEEK)["hidden"] == 1, "the young one alone"
+    assert run_at(handle, queue, SUNDAY + WEEK)["hidden"] == 1, "the young one alone"
     assert (hidden(), Post.get("imported").hidden_at) == ({"ancient", "young"}, None)
     Post.like("ancient", "ann", at=SUNDAY + WEEK + DAY)
-    full = run_at(queue, SUNDAY + 2 * WEEK, full=True)
+    full = run_at(handle, queue, SUNDAY + 2 * WEEK, full=True)
     assert (full["hidden"], full["shown"]) == (1, 1), "what was touched since the last run is not passed over"
     assert hidden() == {"young", "imported"}
 
@@ -151,7 +138,7 @@ def test_nothing_of_a_deleted_post_is_left(due: Any, queue: Queue) -> None:
     put("posts/one/original.jpg", uploads)
     put("posts/one/original.jpg", uploads)
     boto3.client("s3").delete_object(Bucket=uploads, Key="posts/one/original.jpg")
-    result = run_at(queue, SUNDAY)
+    result = run_at(handle, queue, SUNDAY)
     assert (result["deleted"], result["comments"], result["files"], result["bytes"]) == (2, 2, 5, 40)
     assert there() == set()
     assert not rows("CommentsTable") and not rows("LikesTable")
@@ -164,7 +151,7 @@ def test_nothing_of_a_deleted_post_is_left(due: Any, queue: Queue) -> None:
 
 
 def test_a_restore_brings_back_every_row_as_it_was(due: Any, queue: Queue) -> None:
-    result = run_at(queue, SUNDAY)
+    result = run_at(handle, queue, SUNDAY)
     restored = archive.restore(result["restore"], at=SUNDAY + DAY)
     assert (restored.posts, restored.comments, restored.likes, restored.there) == (2, 2, 2, 0)
     marks = {row.day: row.changes for row in DayCounts.query("counts")}
@@ -176,13 +163,13 @@ def test_a_restore_brings_back_every_row_as_it_was(due: Any, queue: Queue) -> No
     again = archive.restore(result["restore"], at=SUNDAY + DAY)
     assert (again.posts, again.comments, again.likes, again.there) == (0, 0, 0, 2)
     assert User.get("ann").posts_count == 2
-    assert run_at(queue, SUNDAY + WEEK)["next"] is None
+    assert run_at(handle, queue, SUNDAY + WEEK)["next"] is None
     with pytest.raises(LookupError, match="has no manifest"):
         archive.restore("another", at=SUNDAY)
 
 
 def test_a_restore_needs_no_author(due: Any, queue: Queue) -> None:
-    survey = run_at(queue, SUNDAY)["restore"]
+    survey = run_at(handle, queue, SUNDAY)["restore"]
     User("ann").delete()
     assert archive.restore(survey, at=SUNDAY + DAY).posts == 2
     assert not rows("UsersTable")
@@ -191,7 +178,7 @@ def test_a_restore_needs_no_author(due: Any, queue: Queue) -> None:
 def test_a_user_who_is_erased_is_forgotten_by_the_archive(due: Any, queue: Queue) -> None:
     add("bobs", 2 * YEAR)
     Post("bobs").update([Post.author_id.set("bob")])
-    survey = run_at(queue, SUNDAY)["restore"]
+    survey = run_at(handle, queue, SUNDAY)["restore"]
     assert archive.forget("ann") == 2 * 3
     assert archive.forget("ann") == 0
     versions = boto3.client("s3").list_object_versions(Bucket="archivebucket", Prefix="archive/")["Versions"]
@@ -200,7 +187,7 @@ def test_a_user_who_is_erased_is_forgotten_by_the_archive(due: Any, queue: Queue
 
 
 def test_the_manifest_holds_the_rows_and_names_the_files(due: Any, queue: Queue) -> None:
-    survey = run_at(queue, SUNDAY)["restore"]
+    survey = run_at(handle, queue, SUNDAY)["restore"]
     assert survey == LISTED
     (key,) = archive.manifests(f"archive/{survey}/")
     body = boto3.client("s3").get_object(Bucket="archivebucket", Key=key)["Body"].read()
@@ -235,7 +222,7 @@ def test_a_like_between_the_survey_and_the_taking_saves_a_post(due: Any, queue: 
     queue.drain(handle)
     assert name in there()
     assert (name in hidden()) is (kind == "delete")
-    following = run_at(queue, SUNDAY + WEEK)
+    following = run_at(handle, queue, SUNDAY + WEEK)
     assert following.get("shown", 0) == (kind == "delete")
     assert name not in hidden()
 
@@ -247,7 +234,7 @@ def listed() -> list[str]:
 
 def test_a_like_between_the_archive_and_the_delete_saves_a_post(due: Any, queue: Queue, calls: Calls) -> None:
     calls.before("TransactWriteItems", None, lambda: Post.like("one", "bob", at=SUNDAY))
-    result = run_at(queue, SUNDAY)
+    result = run_at(handle, queue, SUNDAY)
     assert (result["deleted"], result["changed"]) == (1, 1)
     assert there() == {"one"}
     assert {row["comment_id"]["S"] for row in rows("CommentsTable")} == {"c-one"}
@@ -257,11 +244,11 @@ def test_a_like_between_the_archive_and_the_delete_saves_a_post(due: Any, queue:
 def test_a_legal_hold_saves_a_post_at_any_time(due: Any, queue: Queue, calls: Calls) -> None:
     Post.hold("two", at=SUNDAY - DAY)
     calls.before("TransactWriteItems", None, lambda: Post.hold("one", at=SUNDAY))
-    result = run_at(queue, SUNDAY)
+    result = run_at(handle, queue, SUNDAY)
     assert (result["to_show"], result["deleted"], result["shown"]) == (1, 0, 1)
     assert there() == {"one", "two"}
     Post.hold("one", at=SUNDAY + DAY, legal=False)
-    assert run_at(queue, SUNDAY + WEEK)["deleted"] == 1, "released, it is found by its touch"
+    assert run_at(handle, queue, SUNDAY + WEEK)["deleted"] == 1, "released, it is found by its touch"
 
 
 def test_killed_half_way_it_is_resumed_from_the_manifest(due: Any, queue: Queue, calls: Calls) -> None:
@@ -269,7 +256,7 @@ def test_killed_half_way_it_is_resumed_from_the_manifest(due: Any, queue: Queue,
         raise ConnectionError("the function was killed")
 
     calls.before("TransactWriteItems", None, lambda: calls.before("TransactWriteItems", None, killed))
-    result = run_at(queue, SUNDAY)
+    result = run_at(handle, queue, SUNDAY)
     assert result["deleted"] == 2
     assert there() == set()
     assert not rows("CommentsTable") and not rows("LikesTable")
@@ -288,7 +275,7 @@ def test_killed_between_a_post_and_its_comments_nothing_is_left_behind(
         real(gone)
 
     monkeypatch.setattr("cleanup_old_posts.delete_files", delete_files)
-    result = run_at(queue, SUNDAY)
+    result = run_at(handle, queue, SUNDAY)
     assert (result["deleted"], result["files"]) == (2, 2)
     assert keys() == ["posts/other/aa-1/small.webp"]
     assert User.get("ann").posts_count == 0
@@ -296,7 +283,7 @@ def test_killed_between_a_post_and_its_comments_nothing_is_left_behind(
 
 def test_two_takings_at_once_delete_each_post_once(due: Any, queue: Queue, calls: Calls) -> None:
     calls.before("TransactWriteItems", None, lambda: run_whole(handle, "beside", SUNDAY, survey=LISTED))
-    result = run_at(queue, SUNDAY)
+    result = run_at(handle, queue, SUNDAY)
     assert result["deleted"] == 2
     assert there() == set()
     assert User.get("ann").posts_count == 0
@@ -304,8 +291,8 @@ def test_two_takings_at_once_delete_each_post_once(due: Any, queue: Queue, calls
 
 
 def test_run_again_it_takes_nothing_more(due: Any, queue: Queue) -> None:
-    run_at(queue, SUNDAY)
-    result = run_at(queue, SUNDAY + timedelta(hours=1))
+    run_at(handle, queue, SUNDAY)
+    result = run_at(handle, queue, SUNDAY + timedelta(hours=1))
     assert (result["posts"], result["to_hide"], result["to_delete"], result["next"]) == (0, 0, 0, None)
     queue.send({"task": TASK, "kwargs": {"survey": LISTED}, "id": "again", "sent_at": SUNDAY.isoformat()})
     queue.drain(handle)
@@ -314,8 +301,8 @@ def test_run_again_it_takes_nothing_more(due: Any, queue: Queue) -> None:
 
 
 def test_late_after_a_newer_run_it_takes_nothing(posts: None, queue: Queue) -> None:
-    run_at(queue, SUNDAY + 5 * WEEK)
-    assert run_at(queue, SUNDAY)["next"] is None
+    run_at(handle, queue, SUNDAY + 5 * WEEK)
+    assert run_at(handle, queue, SUNDAY)["next"] is None
     assert sweeps.watermark(TASK) == SUNDAY + 5 * WEEK
 
 
@@ -342,7 +329,7 @@ def test_a_report_counts_and_takes_nothing(due: Any, queue: Queue, calls: Calls)
     add("fresh", media={"aa": {"recipe": "1"}})
     put("posts/fresh/aa-1/large.webp")
     calls.clear()
-    result = run_at(queue, SUNDAY, mode="report")
+    result = run_at(handle, queue, SUNDAY, mode="report")
     assert (result["to_hide"], result["to_delete"], result["next"]) == (1, 2, None)
     assert result["bytes"] > 30, "the rows and three files of ten bytes"
     assert calls.number("UpdateItem", "PostsTable") == calls.number("TransactWriteItems", None) == 0
@@ -359,25 +346,23 @@ def test_a_survey_that_is_not_there_cannot_be_taken(queue: Queue) -> None:
 
 def test_short_of_time_it_sends_itself_on(due: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "PAGE", 1)
-    assert run_at(queue, SUNDAY, Context(remaining_ms=20_000))["deleted"] == 2
+    assert run_at(handle, queue, SUNDAY, Context(remaining_ms=20_000))["deleted"] == 2
     assert there() == set()
 
 
 def test_the_events_are_what_the_queue_delivers(posts: None, queue: Queue) -> None:
     for name in ("duplicate", "typical", "report"):
-        event = json.loads((ROOT / "events" / TASK / f"{name}.json").read_text())
-        assert handle.lambda_handler(event, Context())["batchItemFailures"] == []
+        assert handle.lambda_handler(event(TASK, name), Context())["batchItemFailures"] == []
         queue.drain(handle)
     assert hidden() == {"old", "ancient"}
     for name in ("approved", "late"):
-        event = json.loads((ROOT / "events" / TASK / f"{name}.json").read_text())
-        assert handle.lambda_handler(event, Context())["batchItemFailures"] == []
+        assert handle.lambda_handler(event(TASK, name), Context())["batchItemFailures"] == []
         queue.drain(handle)
     assert hidden() == {"old", "ancient"}
 
 
 def test_poison_is_rejected(queue: Queue) -> None:
-    poison = json.loads((ROOT / "events" / TASK / "poison.json").read_text())
+    poison = event(TASK, "poison")
     queue.send(poison["Records"][0]["body"])
     queue.drain(handle)
     (letter,) = queue.dead()

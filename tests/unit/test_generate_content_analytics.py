@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
-from support import ROOT, STACK, Context, Queue, function_environment
+from support import STACK, Context, Queue, event, function_environment
 
 import generate_content_analytics as analytics
 from backbeat.app import erasing
@@ -330,10 +330,7 @@ def test_an_empty_network_has_a_report(queue: Queue) -> None:
 
 @pytest.mark.parametrize("name", ["typical", "duplicate", "poison"])
 def test_the_events_are_what_lambda_receives(queue: Queue, name: str) -> None:
-    event = json.loads((ROOT / f"events/generate_content_analytics/{name}.json").read_text("utf-8"))
-    for record in event["Records"]:
-        record["eventSourceARN"] = f"arn:aws:sqs:us-east-1:123456789012:{queue.name}"
-    assert handle.lambda_handler(event, Context()) == {"batchItemFailures": []}
+    assert handle.lambda_handler(event("generate_content_analytics", name), Context()) == {"batchItemFailures": []}
     (row,) = RunRecord.query("generate_content_analytics#2026-11-01")
     assert row.outcome == ("rejected" if name == "poison" else "in parts")
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ import boto3
 import permissions
 import pytest
 from PIL import Image
-from support import ROOT, STACK, Context, Queue, function_environment, resolve
+from support import Context, Queue, event, function_environment, resolve
 
 import process_media_upload as function
 from backbeat.models import Post
@@ -28,13 +27,6 @@ def photo(colour: str = "red", size: tuple[int, int] = (400, 300)) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, "JPEG")
     return buffer.getvalue()
-
-
-def event(name: str) -> dict[str, Any]:
-    """An event of events/process_media_upload, as the stack under test would get it."""
-    text = (ROOT / "events" / "process_media_upload" / f"{name}.json").read_text()
-    content: dict[str, Any] = json.loads(text.replace("backbeat-local", STACK).replace("000000000000", "123456789012"))
-    return content
 
 
 def notification(key: str, version_id: str | None = None, **changes: str) -> dict[str, Any]:
@@ -86,7 +78,7 @@ def count_conversions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def deliver(name: str) -> list[str]:
-    answer = function.lambda_handler(event(name), Context())
+    answer = function.lambda_handler(event("process_media_upload", name), Context())
     return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
 
 

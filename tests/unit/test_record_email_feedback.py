@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support import ROOT, STACK, Context, Queue, template
+from support import ROOT, STACK, Context, Queue, event, template
 
 from backbeat import ledger
 from backbeat.mail import deliveries
@@ -16,9 +16,9 @@ from record_email_feedback import MOST_SOFT_BOUNCES, handle
 WHEN = datetime(2026, 11, 1, 9, tzinfo=UTC)
 
 
-def event(name: str, delivery_id: str = "welcome:user-1", number: int = 0) -> dict[str, Any]:
+def told(name: str, delivery_id: str = "welcome:user-1", number: int = 0) -> dict[str, Any]:
     """An event of SES as its queue holds it."""
-    stored = json.loads((ROOT / f"events/record_email_feedback/{name}.json").read_text())
+    stored = event("record_email_feedback", name)
     body: dict[str, Any] = json.loads(stored["Records"][0]["body"])
     body["detail"]["mail"]["tags"]["delivery"] = [deliveries.tag(delivery_id)]
     return {**body, "id": f"{name}-{delivery_id}-{number}"}
@@ -67,7 +67,7 @@ def outcome(run_id: str) -> tuple[str, str | None]:
 @pytest.mark.parametrize("name", ["typical", "delivery", "hard_bounce"])
 def test_an_event_settles_a_delivery_that_nobody_could_settle(user: User, state: str, name: str) -> None:
     row = sent(state=state)
-    tell(event(name))
+    tell(told(name))
     row.refresh()
     assert (row.state, row.message_id) == ("sent", "0100019a3c5e7f21-8f2b1c4e-0000-4a5b-9c8d-1a2b3c4d5e6f-000000")
     assert list(deliveries.unsettled(datetime.now(UTC))) == []
@@ -87,7 +87,7 @@ def test_an_event_settles_a_delivery_that_nobody_could_settle(user: User, state:
 )
 def test_each_event_leaves_its_mark_once(user: User, name: str, status: str, feedback: str | None) -> None:
     row = sent()
-    tell(event(name), event(name), event(name, number=1))
+    tell(told(name), told(name), told(name, number=1))
     row.refresh()
     user.refresh()
     assert (user.email_status, row.feedback, row.state) == (status, feedback, "sent")
@@ -98,7 +98,7 @@ def test_events_in_any_order_come_to_the_same(user: User) -> None:
     for number, names in enumerate(itertools.permutations(["delivery", "hard_bounce", "complaint"])):
         row = sent(f"welcome:user-1:{number}", state="unknown")
         user.update(actions=[User.email_status.set("ok")])
-        tell(*[event(name, row.delivery_id) for name in names])
+        tell(*[told(name, row.delivery_id) for name in names])
         row.refresh()
         user.refresh()
         assert (row.state, row.feedback, user.email_status) == ("sent", "complained", "complained"), names
@@ -109,7 +109,7 @@ def test_soft_bounces_count_up_before_they_stop(user: User) -> None:
         user.refresh()
         assert user.email_status == "ok"
         sent(f"content_digest:{number}:user-1")
-        tell(*[event("soft_bounce", f"content_digest:{number}:user-1")] * 2)
+        tell(*[told("soft_bounce", f"content_digest:{number}:user-1")] * 2)
     user.refresh()
     assert user.email_status == "bounced"
 
@@ -117,9 +117,9 @@ def test_soft_bounces_count_up_before_they_stop(user: User) -> None:
 def test_a_mail_that_arrives_ends_the_count(user: User) -> None:
     for number in range(MOST_SOFT_BOUNCES - 1):
         sent(f"content_digest:{number}:user-1")
-        tell(event("soft_bounce", f"content_digest:{number}:user-1"))
+        tell(told("soft_bounce", f"content_digest:{number}:user-1"))
     sent()
-    tell(event("delivery"))
+    tell(told("delivery"))
     user.refresh()
     assert (user.email_status, user.soft_bounces) == ("ok", None)
 
@@ -127,18 +127,18 @@ def test_a_mail_that_arrives_ends_the_count(user: User) -> None:
 def test_an_address_changed_since_is_not_marked(user: User) -> None:
     sent()
     user.update(actions=[User.email.set("new@example.net")])
-    tell(event("hard_bounce"), event("complaint"))
+    tell(told("hard_bounce"), told("complaint"))
     user.refresh()
     assert user.email_status == "ok"
 
 
 def test_what_cannot_be_placed_is_skipped(user: User) -> None:
-    tell(event("hard_bounce", "welcome:user-9"))
+    tell(told("hard_bounce", "welcome:user-9"))
     assert outcome("hard_bounce-welcome:user-9-0") == ("skipped", "there is no delivery welcome:user-9")
     sent("welcome:user-2", user_id="user-2")
-    tell(event("hard_bounce", "welcome:user-2"))
+    tell(told("hard_bounce", "welcome:user-2"))
     assert outcome("hard_bounce-welcome:user-2-0") == ("skipped", "there is no user 'user-2' any more")
-    foreign = event("hard_bounce", number=2)
+    foreign = told("hard_bounce", number=2)
     del foreign["detail"]["mail"]["tags"]["delivery"]
     tell(foreign)
     assert "bears no delivery tag" in str(outcome("hard_bounce-welcome:user-1-2"))
@@ -146,7 +146,7 @@ def test_what_cannot_be_placed_is_skipped(user: User) -> None:
 
 @pytest.mark.parametrize("tags", [{"delivery": ["///"]}, {"delivery": []}, {"delivery": None}, []])
 def test_a_tag_that_is_none_of_ours_is_rejected_or_skipped(queue: Queue, user: User, tags: Any) -> None:
-    strange = event("hard_bounce")
+    strange = told("hard_bounce")
     strange["detail"]["mail"]["tags"] = tags
     queue.send(strange)
     assert queue.deliver(handle) == []

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support import ROOT, STACK, Context, Killed, Outbox, Queue, answers, function_environment
+from support import STACK, Context, Killed, Outbox, Queue, answers, event, function_environment
 
 import send_content_digest_email as module
 from backbeat import ledger
@@ -425,9 +425,8 @@ def test_the_events_of_lambda_are_understood(queue: Queue, outbox: Outbox) -> No
     member("ada", None)
     post("post-1")
     for name in ("typical", "duplicate", "part", "one_user", "poison"):
-        batch = json.loads((ROOT / f"events/send_content_digest_email/{name}.json").read_text())
-        for record in batch["Records"]:
-            record["eventSourceARN"] = f"arn:aws:sqs:us-east-1:123456789012:{queue.name}"
-        assert handle.lambda_handler(batch, Context()) == {"batchItemFailures": []}, name
+        assert handle.lambda_handler(event("send_content_digest_email", name), Context()) == {
+            "batchItemFailures": []
+        }, name
     assert outbox.addresses() == ["user-1@example.net"]
     assert [letter["reason"] for letter in queue.dead()] == ["invalid_arguments"]

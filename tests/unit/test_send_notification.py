@@ -1,11 +1,10 @@
 """Notifications are written once, listed newest first, and go 30 days after they were read."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support import ROOT, STACK, Context, Queue
+from support import STACK, Context, Queue, event
 
 from backbeat import ledger
 from backbeat.models import NOTIFICATION_KEPT, Notification, User
@@ -75,9 +74,6 @@ def test_who_is_unknown_or_has_left_gets_none(queue: Queue) -> None:
 
 def test_the_events_of_lambda_are_understood(queue: Queue) -> None:
     for name in ("typical", "duplicate", "unknown_user", "poison"):
-        batch = json.loads((ROOT / f"events/send_notification/{name}.json").read_text())
-        for record in batch["Records"]:
-            record["eventSourceARN"] = f"arn:aws:sqs:us-east-1:123456789012:{queue.name}"
-        assert handle.lambda_handler(batch, Context()) == {"batchItemFailures": []}, name
+        assert handle.lambda_handler(event("send_notification", name), Context()) == {"batchItemFailures": []}, name
     assert texts() == ["Bo likes your post"]
     assert sorted(letter["reason"] for letter in queue.dead()) == ["invalid_arguments", "unknown_user"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
-from support import ROOT, STACK, Context, Killed, Outbox, Queue, answers, fails
+from support import STACK, Context, Killed, Outbox, Queue, answers, event, fails
 
 from backbeat import ledger
 from backbeat.mail import deliveries
@@ -78,8 +78,7 @@ def test_the_producer_and_the_events_of_lambda_agree(queue: Queue, outbox: Outbo
     send_welcome_email.delay(user_id="user-1")
     queue.deliver(handle)
     for name in ("typical", "duplicate"):
-        event = json.loads((ROOT / f"events/send_welcome_email/{name}.json").read_text())
-        assert handle.lambda_handler(event, Context()) == {"batchItemFailures": []}
+        assert handle.lambda_handler(event("send_welcome_email", name), Context()) == {"batchItemFailures": []}
     assert len(outbox.mails) == 1
 
 
@@ -267,9 +266,7 @@ def test_however_often_it_crashes_a_missing_welcome_is_listed(
 
 
 def record(body: dict[str, Any]) -> dict[str, Any]:
-    event = json.loads((ROOT / "events/send_welcome_email/typical.json").read_text())
-    arn = f"arn:aws:sqs:us-east-1:123456789012:{STACK}-emails-send_welcome_email"
-    return {**event["Records"][0], "body": json.dumps(body), "eventSourceARN": arn}
+    return {**event("send_welcome_email", "typical")["Records"][0], "body": json.dumps(body)}
 
 
 def test_while_one_sender_is_at_work_another_waits(queue: Queue, outbox: Outbox) -> None:

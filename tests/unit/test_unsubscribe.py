@@ -1,6 +1,5 @@
 """Links in emails: a GET asks, a POST unsubscribes, and only a link that this stack signed does anything."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -8,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from aws_lambda_powertools.utilities import parameters
 from itsdangerous import URLSafeSerializer
-from support import ROOT, Context, Outbox, function_environment
+from support import Context, Outbox, event, function_environment
 
 from backbeat.mail import unsubscribing
 from backbeat.models import User
@@ -30,12 +29,12 @@ def token(user_id: str = "user-1", at: datetime = NOW) -> str:
 
 
 def ask(name: str, given: str | None = None, **changes: Any) -> dict[str, Any]:
-    event = json.loads((ROOT / f"events/unsubscribe/{name}.json").read_text())
+    request = event("unsubscribe", name)
     if given is not None:
-        event["queryStringParameters"] = {"token": given}
-    event["headers"].update(changes.pop("headers", {}))
-    event["requestContext"]["http"].update(changes)
-    return lambda_handler(event, Context())
+        request["queryStringParameters"] = {"token": given}
+    request["headers"].update(changes.pop("headers", {}))
+    request["requestContext"]["http"].update(changes)
+    return lambda_handler(request, Context())
 
 
 def wants_digest() -> bool:
@@ -96,8 +95,8 @@ def test_other_methods_are_refused(member: User) -> None:
 def test_the_link_in_an_email_is_one_that_works(outbox: Outbox, member: User) -> None:
     from send_welcome_email import handle
 
-    event = {"task": "send_welcome_email", "id": "1", "kwargs": {"user_id": "user-1"}, "sent_at": NOW.isoformat()}
-    handle.lambda_handler(event, Context())
+    welcome = {"task": "send_welcome_email", "id": "1", "kwargs": {"user_id": "user-1"}, "sent_at": NOW.isoformat()}
+    handle.lambda_handler(welcome, Context())
     (mail,) = outbox.mails
     link = urlsplit(mail.message["List-Unsubscribe"].strip("<>"))
     assert link.scheme == "https"

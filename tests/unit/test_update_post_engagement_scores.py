@@ -1,15 +1,14 @@
 """update_post_engagement_scores: the formula, and that only what differs is written, from today's counts."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import ROOT, STACK, Calls, Context, Queue, run_whole
+from support import STACK, Calls, Context, Queue, event, run_at, run_whole
 
-from backbeat import ledger, sweeps
+from backbeat import sweeps
 from backbeat.models import Post, User
 from update_post_engagement_scores import VERSION, engagement_score, handle
 
@@ -54,16 +53,6 @@ def queue(aws: None, few_parts: None) -> Queue:
     return Queue(f"{STACK}-analytics-{TASK}")
 
 
-def run_at(queue: Queue, when: datetime, context: Context | None = None, **kwargs: Any) -> Any:
-    queue.send({"task": TASK, "kwargs": kwargs, "scheduled_time": when.isoformat()})
-    queue.drain(handle, context)
-    (run,) = [
-        run for run in ledger.recent(TASK, when.date(), 10) if run.run_id != "beside" and run.logical_time == when
-    ]
-    assert run.outcome == "succeeded", run.error
-    return run.result
-
-
 def add(post_id: str, age: timedelta, **counts: int) -> None:
     Post.new(post_id, author_id="ann", text="Hi", created_at=NIGHT - age, **counts).save()
 
@@ -81,25 +70,25 @@ def posts(queue: Queue) -> None:
 
 
 def test_the_young_are_scored_and_only_what_differs_is_written(posts: None, queue: Queue, calls: Calls) -> None:
-    assert run_at(queue, NIGHT) == {"posts": 3, "changed": 3, "busy": 0}
+    assert run_at(handle, queue, NIGHT) == {"posts": 3, "changed": 3, "busy": 0}
     assert scores() == {"new": 6, "week": 3, "quiet": 0, "old": None}
     post = Post.get("new")
     assert (post.score_version, post.score_as_of) == (VERSION, NIGHT)
     calls.clear()
-    again = run_at(queue, NIGHT + timedelta(hours=1))
+    again = run_at(handle, queue, NIGHT + timedelta(hours=1))
     assert again == {"posts": 3, "changed": 0, "busy": 0}
     assert calls.number("UpdateItem", "PostsTable") == 0
-    fading = run_at(queue, NIGHT + DAY)
+    fading = run_at(handle, queue, NIGHT + DAY)
     assert fading["changed"] == calls.number("UpdateItem", "PostsTable") == 2, "the quiet one stays 0"
     assert scores() == {"new": 5.4, "week": 2, "quiet": 0, "old": None}
 
 
 def test_an_old_post_is_scored_when_it_is_touched(posts: None, queue: Queue, calls: Calls) -> None:
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     User.join("bob", name="Bob", email="bob@example.com", at=NIGHT)
     Post.like("old", "bob", at=NIGHT + timedelta(hours=5))
     Post.view("new", at=NIGHT + timedelta(hours=5))
-    result = run_at(queue, NIGHT + DAY)
+    result = run_at(handle, queue, NIGHT + DAY)
     assert result["posts"] == 4, "the new one is examined once, though it is young and was touched"
     assert scores()["old"] == 1
     assert scores()["new"] == 6.3
@@ -108,23 +97,23 @@ def test_an_old_post_is_scored_when_it_is_touched(posts: None, queue: Queue, cal
 def test_the_formula_is_followed_when_its_version_changes(
     posts: None, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     monkeypatch.setattr("update_post_engagement_scores.VERSION", VERSION + 1)
-    assert run_at(queue, NIGHT + timedelta(hours=1))["changed"] == 3
+    assert run_at(handle, queue, NIGHT + timedelta(hours=1))["changed"] == 3
     assert Post.get("new").score_version == VERSION + 1
 
 
 def test_a_full_run_scores_posts_that_were_imported(posts: None, queue: Queue) -> None:
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     add("imported", 100 * DAY, views_count=20)
-    run_at(queue, NIGHT + timedelta(hours=1))
+    run_at(handle, queue, NIGHT + timedelta(hours=1))
     assert scores()["imported"] is None
-    assert run_at(queue, NIGHT + timedelta(hours=2), full=True) == {"posts": 5, "changed": 2, "busy": 0}
+    assert run_at(handle, queue, NIGHT + timedelta(hours=2), full=True) == {"posts": 5, "changed": 2, "busy": 0}
     assert scores() == {"new": 6, "week": 3, "quiet": 0, "old": 0.7, "imported": 2}
 
 
 def test_a_full_run_of_an_empty_network_comes_to_nothing(queue: Queue) -> None:
-    assert run_at(queue, NIGHT, full=True) == {"posts": 0, "changed": 0, "busy": 0}
+    assert run_at(handle, queue, NIGHT, full=True) == {"posts": 0, "changed": 0, "busy": 0}
 
 
 def test_a_like_between_reading_and_writing_counts(posts: None, queue: Queue, calls: Calls) -> None:
@@ -132,22 +121,22 @@ def test_a_like_between_reading_and_writing_counts(posts: None, queue: Queue, ca
     add("new", timedelta(hours=3), likes_count=2)
     Post("week").delete()
     Post("quiet").delete()
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     assert scores()["new"] == 10
 
 
 def test_two_runs_at_once_agree(posts: None, queue: Queue, calls: Calls) -> None:
     """The second runs whole while the first is about to write its first score."""
     calls.before("UpdateItem", "PostsTable", lambda: run_whole(handle, "beside", NIGHT))
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     assert scores() == {"new": 6, "week": 3, "quiet": 0, "old": None}
 
 
 def test_a_run_that_is_late_overwrites_no_newer_score(posts: None, queue: Queue, calls: Calls) -> None:
-    run_at(queue, NIGHT + DAY)
+    run_at(handle, queue, NIGHT + DAY)
     newer = scores()
     calls.clear()
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     assert calls.number("UpdateItem", "PostsTable") == 0
     assert scores() == newer
     assert sweeps.watermark(TASK) == NIGHT + DAY
@@ -158,7 +147,7 @@ def test_killed_half_way_it_is_resumed(posts: None, queue: Queue, calls: Calls) 
         raise ConnectionError("the function was killed")
 
     calls.before("UpdateItem", "PostsTable", lambda: calls.before("UpdateItem", "PostsTable", killed))
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     assert scores() == {"new": 6, "week": 3, "quiet": 0, "old": None}
 
 
@@ -166,19 +155,18 @@ def test_short_of_time_it_sends_itself_on(posts: None, queue: Queue, monkeypatch
     monkeypatch.setattr(sweeps, "PAGE", 1)
     monkeypatch.setattr(sweeps, "MOST_OF_A_KIND", 250)
     add("twin", timedelta(hours=3), likes_count=2)
-    assert run_at(queue, NIGHT, Context(remaining_ms=20_000)) == {"posts": 4, "changed": 4, "busy": 0}
+    assert run_at(handle, queue, NIGHT, Context(remaining_ms=20_000)) == {"posts": 4, "changed": 4, "busy": 0}
 
 
 def test_the_events_are_what_the_queue_delivers(posts: None, queue: Queue) -> None:
     for name in ("typical", "duplicate", "late"):
-        event = json.loads((ROOT / "events" / TASK / f"{name}.json").read_text())
-        assert handle.lambda_handler(event, Context())["batchItemFailures"] == []
+        assert handle.lambda_handler(event(TASK, name), Context())["batchItemFailures"] == []
     queue.drain(handle)
     assert scores()["new"] == 6
 
 
 def test_poison_is_rejected(queue: Queue) -> None:
-    poison = json.loads((ROOT / "events" / TASK / "poison.json").read_text())
+    poison = event(TASK, "poison")
     queue.send(poison["Records"][0]["body"])
     queue.drain(handle)
     (letter,) = queue.dead()

@@ -1,6 +1,5 @@
 """update_trending_hashtags: the ranking by itself, and whole runs against an independent count over the raw rows."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from support import ROOT, STACK, Context, Queue
+from support import STACK, Context, Queue, event
 
 import update_trending_hashtags as trending
 from backbeat.messages import Message
@@ -413,10 +412,7 @@ def test_a_network_without_posts_has_no_trends(queue: Queue) -> None:
 
 @pytest.mark.parametrize("name", ["typical", "duplicate", "poison"])
 def test_the_events_are_what_lambda_receives(queue: Queue, name: str) -> None:
-    event = json.loads((ROOT / f"events/update_trending_hashtags/{name}.json").read_text("utf-8"))
-    for record in event["Records"]:
-        record["eventSourceARN"] = f"arn:aws:sqs:us-east-1:123456789012:{queue.name}"
-    answer = handle.lambda_handler(event, Context())
+    answer = handle.lambda_handler(event("update_trending_hashtags", name), Context())
     assert answer == {"batchItemFailures": []}
     (row,) = RunRecord.query("update_trending_hashtags#2026-11-01")
     assert row.outcome == ("rejected" if name == "poison" else "succeeded")

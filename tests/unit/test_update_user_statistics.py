@@ -3,10 +3,9 @@
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from support import ROOT, STACK, Calls, Context, Queue, run_whole
+from support import STACK, Calls, Context, Queue, event, run_at, run_whole
 
 import update_user_statistics as statistics
 from backbeat import ledger, models, sweeps
@@ -33,21 +32,6 @@ def _few_nights(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def queue(aws: None) -> Queue:
     return Queue(f"{STACK}-analytics-{TASK}")
-
-
-def event(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "events" / TASK / f"{name}.json").read_text())
-
-
-def run_at(queue: Queue, when: datetime, context: Context | None = None, **kwargs: Any) -> Any:
-    """Make the scheduled run of a night, and return its result."""
-    queue.send({"task": TASK, "kwargs": kwargs, "scheduled_time": when.isoformat()})
-    queue.drain(handle, context)
-    (run,) = [
-        run for run in ledger.recent(TASK, when.date(), 10) if run.run_id != "beside" and run.logical_time == when
-    ]
-    assert run.outcome == "succeeded", run.error
-    return run.result
 
 
 def add_user(user_id: str, **counts: int) -> None:
@@ -86,7 +70,7 @@ def network(aws: None, few_parts: None) -> None:
 
 
 def test_the_first_run_counts_everyone_and_writes_only_what_is_wrong(network: None, queue: Queue, calls: Calls) -> None:
-    result = run_at(queue, NIGHT)
+    result = run_at(handle, queue, NIGHT)
     assert calls.number("UpdateItem", "UsersTable") == 2
     assert result == {"users": 6, "changed": 2, "drift": 8 + 4, "busy": 0}
     assert kept() == true()
@@ -94,12 +78,12 @@ def test_the_first_run_counts_everyone_and_writes_only_what_is_wrong(network: No
 
 
 def test_run_again_there_is_nothing_to_write(network: None, queue: Queue, calls: Calls) -> None:
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     calls.clear()
-    assert run_at(queue, NIGHT + DAY)["changed"] == 0
+    assert run_at(handle, queue, NIGHT + DAY)["changed"] == 0
     queue.send({"task": TASK, "kwargs": {}, "scheduled_time": (NIGHT + DAY).isoformat()})
     queue.drain(handle)
-    assert run_at(queue, NIGHT + DAY + timedelta(hours=1), full=True) == {
+    assert run_at(handle, queue, NIGHT + DAY + timedelta(hours=1), full=True) == {
         "users": 6,
         "changed": 0,
         "drift": 0,
@@ -109,34 +93,34 @@ def test_run_again_there_is_nothing_to_write(network: None, queue: Queue, calls:
 
 
 def test_a_night_examines_who_was_touched_and_its_slice(network: None, queue: Queue) -> None:
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     add_follow("u0", "u3")
     touch("u0", NIGHT + timedelta(hours=9))
     touch("u3", NIGHT + timedelta(hours=9))
     tonight = f"{(NIGHT + DAY).date().toordinal() % NIGHTS:03}"
     in_slice = {u.user_id for u in User.scan() if u.slice_key == tonight}
-    result = run_at(queue, NIGHT + DAY)
+    result = run_at(handle, queue, NIGHT + DAY)
     assert result["users"] == 2 + len(in_slice)
     assert (result["changed"], result["drift"]) == (2, 2)
     assert kept() == true()
 
 
 def test_drift_that_nobody_touched_is_repaired_within_a_cycle_of_nights(network: None, queue: Queue) -> None:
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     for user in ("u0", "u2", "u5"):
         User(user).update(actions=[User.followers_count.set(77)])
     for night in range(1, NIGHTS + 1):
-        run_at(queue, NIGHT + night * DAY)
+        run_at(handle, queue, NIGHT + night * DAY)
     assert kept() == true()
 
 
 def test_a_follow_between_the_count_and_the_correction_is_not_lost(network: None, queue: Queue, calls: Calls) -> None:
     """u1 seems to have 9 followers and has 1; before 1 is written, u3 follows."""
     calls.before("UpdateItem", "UsersTable", lambda: User.follow("u3", "u1", at=NIGHT))
-    result = run_at(queue, NIGHT)
+    result = run_at(handle, queue, NIGHT)
     assert User.get("u1").followers_count == 10
     assert (result["changed"], result["busy"]) == (1, 2), "u1, and u3 who has just been touched, are left for later"
-    assert run_at(queue, NIGHT + DAY)["changed"] == 1
+    assert run_at(handle, queue, NIGHT + DAY)["changed"] == 1
     assert kept() == true()
     assert User.get("u1").followers_count == 2
 
@@ -151,19 +135,19 @@ def test_an_unfollow_and_a_follow_between_leave_the_correction_for_later(
         User.follow("u3", "u1", at=NIGHT)
 
     calls.before("UpdateItem", "UsersTable", change)
-    assert run_at(queue, NIGHT)["busy"] >= 1
-    run_at(queue, NIGHT + DAY)
+    assert run_at(handle, queue, NIGHT)["busy"] >= 1
+    run_at(handle, queue, NIGHT + DAY)
     assert kept() == true()
 
 
 def test_a_follow_that_the_index_does_not_show_yet_is_not_lost(
     network: None, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_at(queue, NIGHT - DAY)
+    run_at(handle, queue, NIGHT - DAY)
     User.follow("u3", "u1", at=NIGHT - timedelta(seconds=20))
     real = Follow.by_followed.count
     monkeypatch.setattr(Follow.by_followed, "count", lambda key: real(key) - (key == "u1"))
-    assert run_at(queue, NIGHT, full=True)["busy"] == 2
+    assert run_at(handle, queue, NIGHT, full=True)["busy"] == 2
     assert User.get("u1").followers_count == 2
     assert kept() == true()
 
@@ -171,17 +155,17 @@ def test_a_follow_that_the_index_does_not_show_yet_is_not_lost(
 def test_two_runs_at_once_correct_each_user_once(network: None, queue: Queue, calls: Calls) -> None:
     """The second runs whole while the first is about to write."""
     calls.before("UpdateItem", "UsersTable", lambda: run_whole(handle, "beside", NIGHT, full=True))
-    result = run_at(queue, NIGHT)
+    result = run_at(handle, queue, NIGHT)
     assert kept() == true()
     (beside,) = [run.result for run in ledger.recent(TASK, NIGHT.date(), 10) if run.run_id == "beside"]
     assert result["changed"] + beside["changed"] == 2
 
 
 def test_a_run_that_is_late_changes_nothing_that_a_newer_one_wrote(network: None, queue: Queue, calls: Calls) -> None:
-    run_at(queue, NIGHT + DAY)
+    run_at(handle, queue, NIGHT + DAY)
     User("u2").update(actions=[User.counted_as_of.set(NIGHT + DAY), User.followers_count.set(50)])
     calls.clear()
-    run_at(queue, NIGHT, full=True)
+    run_at(handle, queue, NIGHT, full=True)
     assert User.get("u2").followers_count == 50
     assert sweeps.watermark(TASK) == NIGHT + DAY
 
@@ -190,12 +174,12 @@ def test_killed_half_way_it_is_resumed(network: None, queue: Queue, calls: Calls
     def killed() -> None:
         raise ConnectionError("the function was killed")
 
-    run_at(queue, NIGHT - 2 * DAY)
+    run_at(handle, queue, NIGHT - 2 * DAY)
     for number in range(6):
         User(f"u{number}").update(actions=[User.following_count.set(40)])
         touch(f"u{number}", NIGHT - DAY)
     calls.before("UpdateItem", "UsersTable", lambda: calls.before("UpdateItem", "UsersTable", killed))
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     assert kept() == true()
     assert sweeps.watermark(TASK) == NIGHT
 
@@ -207,31 +191,31 @@ def test_short_of_time_it_sends_itself_on(network: None, queue: Queue, monkeypat
         user = User.get(f"u{number}")
         user.slice_key = "002"
         user.save()
-    result = run_at(queue, NIGHT, Context(remaining_ms=20_000))
+    result = run_at(handle, queue, NIGHT, Context(remaining_ms=20_000))
     assert (result["users"], result["changed"]) == (6, 2)
     assert kept() == true()
 
 
 def test_a_user_who_left_meanwhile_is_not_written_back(network: None, queue: Queue, calls: Calls) -> None:
     calls.before("UpdateItem", "UsersTable", lambda: User("u1").delete())
-    run_at(queue, NIGHT)
+    run_at(handle, queue, NIGHT)
     with pytest.raises(User.DoesNotExist):
         User.get("u1")
 
 
 def test_the_events_are_what_the_queue_delivers(network: None, queue: Queue) -> None:
-    assert handle.lambda_handler(event("typical"), Context())["batchItemFailures"] == []
-    assert handle.lambda_handler(event("duplicate"), Context())["batchItemFailures"] == []
+    assert handle.lambda_handler(event(TASK, "typical"), Context())["batchItemFailures"] == []
+    assert handle.lambda_handler(event(TASK, "duplicate"), Context())["batchItemFailures"] == []
     queue.drain(handle)
     assert kept() == true()
     for late in ("late", "full"):
-        assert handle.lambda_handler(event(late), Context())["batchItemFailures"] == []
+        assert handle.lambda_handler(event(TASK, late), Context())["batchItemFailures"] == []
     queue.drain(handle)
     assert kept() == true()
 
 
 def test_poison_is_rejected(queue: Queue) -> None:
-    queue.send(json.loads(event("poison")["Records"][0]["body"]))
+    queue.send(json.loads(event(TASK, "poison")["Records"][0]["body"]))
     queue.drain(handle)
     (letter,) = queue.dead()
     assert (letter["outcome"], letter["reason"]) == ("rejected", "invalid_arguments")
