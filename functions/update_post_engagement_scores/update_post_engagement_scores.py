@@ -87,7 +87,7 @@ def plan(run: Run, full: bool) -> list[Json]:
 def engagement_score(likes: float, comments: float, shares: float, views: float, age: timedelta) -> float:
     """How much a post was engaged with, fading with its age.
 
-    (likes x 3 + comments x 5 + shares x 7 + views) x max(0.1, 1 - 0.1 x whole days old), as the guide defines it,
+    (likes x 3 + comments x 5 + shares x 7 + views) x max(0.1, 1 - 0.1 x whole days old), as docs/sweeps.md has it,
     in tenths, so that no score depends on how a machine rounds. A post of the future is not old.
     """
     days = max(0, age // timedelta(days=1))

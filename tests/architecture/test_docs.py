@@ -1,5 +1,6 @@
 """The documentation names only what there is: make targets, commands and their options, files, parameters."""
 
+import calendar
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, template
+from support import ROOT, resources, template
 from typer.main import get_command
 
 from backbeat.tasks import TASKS
@@ -106,3 +107,76 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
     missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert missing == []
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+CONTENTS = ROOT / "docs/README.md"
+LONGEST_LINE = 100
+
+every_page_of_docs = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+
+
+def prose(page: Path) -> Iterator[tuple[int, str]]:
+    """The numbered lines of a page outside of code blocks and tables, each link's address left out."""
+    in_code = False
+    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            in_code = not in_code
+        elif not in_code and not line.lstrip().startswith("|") and not line.startswith("    "):
+            yield number, re.sub(r"\]\([^)]*\)", "]", line)
+
+
+@every_page_of_docs
+def test_a_page_begins_with_what_its_reader_wants(page: Path) -> None:
+    title, wish = page.read_text("utf-8").split("\n\n")[:2]
+    assert title.startswith("# ")
+    assert wish.startswith("You want ")
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_is_wrapped(page: Path) -> None:
+    assert [number for number, line in prose(page) if len(line) > LONGEST_LINE] == []
+
+
+def test_the_contents_list_every_page_once() -> None:
+    listed = re.findall(r"\]\(([^)]+)\)", CONTENTS.read_text("utf-8"))
+    assert sorted(listed) == [page.name for page in PAGES if page != CONTENTS]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = [line.lstrip("#").strip() for _, line in prose(page) if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_every_link_to_a_section_finds_it(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text("utf-8"))
+    missing = [
+        f"{path}#{anchor}"
+        for path, anchor in links
+        if "://" not in path and anchor not in anchors(page.parent / path if path else page)
+    ]
+    assert missing == []
+
+
+DAYS = {name[:3].upper(): name for name in calendar.day_name}
+
+
+def in_words(expression: str) -> str:
+    """A schedule as the pages write it: `cron(0 9 ? * MON *)` is `Monday 09:00`; any other is written as it is."""
+    if hourly := re.fullmatch(r"cron\((\d+) \* \* \* \? \*\)", expression):
+        return f"hourly, minute {hourly[1]}"
+    if daily := re.fullmatch(r"cron\((\d+) (\d+) \* \* \? \*\)", expression):
+        return f"daily {daily[2]:0>2}:{daily[1]:0>2}"
+    if weekly := re.fullmatch(r"cron\((\d+) (\d+) \? \* ([A-Z]{3}) \*\)", expression):
+        return f"{DAYS[weekly[3]]} {weekly[2]:0>2}:{weekly[1]:0>2}"
+    return f"`{expression}`"
+
+
+def test_the_schedules_are_listed_as_they_are_deployed() -> None:
+    table = (ROOT / "docs/schedules.md").read_text("utf-8").split("| schedule (UTC) | task |")[1].split("\n\n")[0]
+    deployed = [s["Properties"] for s in resources("AWS::Scheduler::Schedule").values()]
+    assert {task: when for when, task in re.findall(r"^\| (.+) \| `(\w+)` \|$", table, re.MULTILINE)} == {
+        schedule["Name"]: in_words(schedule["ScheduleExpression"]) for schedule in deployed
+    }

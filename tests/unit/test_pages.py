@@ -1,0 +1,113 @@
+"""What the pages show is what the code takes."""
+
+import inspect
+import re
+from datetime import UTC, datetime
+
+import boto3
+from support import ROOT, STACK, Queue
+
+from backbeat import messages
+from backbeat.ledger import Outcome
+from backbeat.models import Notification, Post, RunRecord, User
+from backbeat.producer import Retry, Task
+from backbeat.tasks import TASKS
+from backbeat_ops import emulator, runs
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+
+
+def section(name: str, heading: str) -> str:
+    """The part of a page under one heading of the second level."""
+    return page(name).split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def python(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+MIGRATING = page("migrating-from-celery")
+
+
+def test_the_message_for_other_languages_is_one_that_its_task_takes() -> None:
+    text = section("producing", "From other languages")
+    queue = re.search(r"--queue-name backbeat-([a-z]+)-([a-z_]+)", text)
+    body = re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert queue is not None and body is not None
+    task = TASKS[queue[2]]
+    assert task.task_class == queue[1]
+    message = messages.parse(body[1], task.name, "sqs-id", datetime.now(UTC))
+    assert message is not None
+    assert message.id != "sqs-id"
+    assert message.logical_time == datetime(2026, 11, 1, 4, tzinfo=UTC)
+    task.parse(message.kwargs)
+
+
+def test_the_fields_of_a_message_are_described() -> None:
+    text = section("producing", "From other languages")
+    described = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert described == set(messages.Message.model_fields) - {"scheduled_time", "part"}
+
+
+def test_the_schedules_of_the_migration_guide_are_understood() -> None:
+    shown = re.findall(r"(?:cron|rate)\([^.)]+\)", MIGRATING)
+    assert len(shown) >= 4
+    made = datetime(2026, 11, 1, tzinfo=UTC)
+    for expression in shown:
+        times = emulator.times({"ScheduleExpression": expression, "CreationDate": made}, made)
+        assert next(times) > made, expression
+
+
+def test_the_options_that_the_migration_guide_rules_out_are_refused_by_name() -> None:
+    ruled_out = re.findall(
+        r"`(\w+)`", "".join(re.findall(r"^\| (`.*?`) \|", MIGRATING.split("| option |")[1], re.MULTILINE))
+    )
+    taken = inspect.signature(Task.apply_async).parameters
+    assert len(ruled_out) >= 8
+    assert not set(ruled_out) & set(taken)
+
+
+def test_the_retry_of_the_migration_guide_is_one() -> None:
+    (shown,) = re.findall(r"Retry\((attempts=\d.*?)\)", MIGRATING)
+    Retry(**{name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", shown)})
+
+
+def test_the_producers_example_sends(aws: None) -> None:
+    (example,) = python(section("producing", "From Python"))
+    exec(example, {})
+    welcomes = Queue(f"{STACK}-emails-send_welcome_email")
+    attributes = welcomes.sqs.get_queue_attributes(QueueUrl=welcomes.url, AttributeNames=["All"])["Attributes"]
+    assert welcomes.depth() == (1, 0)
+    assert attributes["ApproximateNumberOfMessagesDelayed"] == "1"  # the countdown's
+    assert Queue(f"{STACK}-default-send_notification").depth() == (1, 0)
+    later = boto3.client("scheduler").list_schedules(GroupName=f"{STACK}-delayed")["Schedules"]
+    assert len(later) == 1
+
+
+def test_the_models_example_writes(aws: None) -> None:
+    (example,) = python(section("data", "Write through the models"))
+    exec(example, {})
+    assert User.get("ada").followers_count == 1
+    post = Post.get("p1")
+    assert (post.likes_count, post.comments_count, post.shares_count, post.views_count) == (1, 1, 1, 20)
+
+
+def test_the_notifications_example_reads(aws: None) -> None:
+    (example,) = python(section("data", "Show a user's notifications"))
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    Notification("ada", "n1", kind="like", text="Noor likes your post", created_at=now).save()
+    exec(example, {"now": now})
+    assert Notification.get("ada", "n1").read_at == now
+
+
+def test_the_outcomes_are_listed() -> None:
+    listed = re.findall(r"^\| `([a-z ]+)` \|", section("operating", "Look back"), re.MULTILINE)
+    assert sorted(listed) == sorted(Outcome)
+
+
+def test_every_field_of_a_run_is_described() -> None:
+    text = page("operating").split("### The shape of a run in JSON")[1].split("\n#")[0]
+    described = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)))
+    assert described == list(runs.shown(RunRecord(logical_time=datetime(2026, 11, 1, tzinfo=UTC))))
