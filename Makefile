@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test invoke invoke-all bench-sweeps bench-media check format lock clean
+.PHONY: help setup run test invoke invoke-all bench-sweeps bench-media drawing check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ invoke-all: setup ## The same for every event of every function
 
 bench-sweeps: setup ## What the sweeps read and write at 1, 4 and 16 times the data, with the same changes
 	@PYTHONPATH=$(subst $(eval ) ,:,tests $(wildcard functions/*)) $(BIN)/python tests/benchmarks/sweeps.py
+
+drawing: setup ## Draw docs/architecture.svg anew, from the declarations and the template
+	@PYTHONPATH=tests $(BIN)/python tests/drawing.py
 
 check: setup ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -115,13 +115,16 @@ def needed(service: str, operation: str, parameters: dict[str, Any]) -> list[tup
 
 def allows(role: str, action: str, resource: str) -> bool:
     """Whether a statement of a role allows an action on a resource."""
-    return any(
-        fnmatchcase(action, resolve(allowed)) and fnmatchcase(resource, resolve(pattern))
-        for policy in template()["Resources"][role]["Properties"]["Policies"]
-        for statement in policy["PolicyDocument"]["Statement"]
-        for allowed in _list(statement["Action"])
-        for pattern in _list(statement["Resource"])
-    )
+    return any(fnmatchcase(action, allowed) and fnmatchcase(resource, pattern) for allowed, pattern in granted(role))
+
+
+def granted(role: str) -> Iterator[tuple[str, str]]:
+    """Every action that a role allows, each with a resource, as its statements have them."""
+    for policy in template()["Resources"][role]["Properties"]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            for allowed in _list(statement["Action"]):
+                for pattern in _list(statement["Resource"]):
+                    yield resolve(allowed), resolve(pattern)
 
 
 def _list(value: Any) -> list[Any]:

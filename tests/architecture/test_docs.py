@@ -1,6 +1,5 @@
 """The documentation names only what there is: make targets, commands and their options, files, parameters."""
 
-import calendar
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, resources, template
+from drawing import scheduled
+from support import ROOT, template
 from typer.main import get_command
 
 from backbeat.tasks import TASKS
@@ -160,23 +160,6 @@ def test_every_link_to_a_section_finds_it(page: Path) -> None:
     assert missing == []
 
 
-DAYS = {name[:3].upper(): name for name in calendar.day_name}
-
-
-def in_words(expression: str) -> str:
-    """A schedule as the pages write it: `cron(0 9 ? * MON *)` is `Monday 09:00`; any other is written as it is."""
-    if hourly := re.fullmatch(r"cron\((\d+) \* \* \* \? \*\)", expression):
-        return f"hourly, minute {hourly[1]}"
-    if daily := re.fullmatch(r"cron\((\d+) (\d+) \* \* \? \*\)", expression):
-        return f"daily {daily[2]:0>2}:{daily[1]:0>2}"
-    if weekly := re.fullmatch(r"cron\((\d+) (\d+) \? \* ([A-Z]{3}) \*\)", expression):
-        return f"{DAYS[weekly[3]]} {weekly[2]:0>2}:{weekly[1]:0>2}"
-    return f"`{expression}`"
-
-
 def test_the_schedules_are_listed_as_they_are_deployed() -> None:
     table = (ROOT / "docs/schedules.md").read_text("utf-8").split("| schedule (UTC) | task |")[1].split("\n\n")[0]
-    deployed = [s["Properties"] for s in resources("AWS::Scheduler::Schedule").values()]
-    assert {task: when for when, task in re.findall(r"^\| (.+) \| `(\w+)` \|$", table, re.MULTILINE)} == {
-        schedule["Name"]: in_words(schedule["ScheduleExpression"]) for schedule in deployed
-    }
+    assert {task: when for when, task in re.findall(r"^\| (.+) \| `(\w+)` \|$", table, re.MULTILINE)} == scheduled()
