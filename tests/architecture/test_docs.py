@@ -1,5 +1,6 @@
 """The documentation names only what there is: make targets, commands and their options, files, parameters."""
 
+import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -163,3 +164,55 @@ def test_every_link_to_a_section_finds_it(page: Path) -> None:
 def test_the_schedules_are_listed_as_they_are_deployed() -> None:
     table = (ROOT / "docs/schedules.md").read_text("utf-8").split("| schedule (UTC) | task |")[1].split("\n\n")[0]
     assert {task: when for when, task in re.findall(r"^\| (.+) \| `(\w+)` \|$", table, re.MULTILINE)} == scheduled()
+
+
+LAYER = ROOT / "layers/shared/backbeat"
+
+
+def rooms() -> list[str]:
+    """The rooms of the layer, as the architecture's table lists them."""
+    table = (ROOT / "docs/architecture.md").read_text("utf-8").split("| room | its purpose |")[1].split("\n\n")[0]
+    return re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE)
+
+
+def room_of(module: str) -> str:
+    """The room that a module of the layer is in, or "" where none is listed."""
+    return max((room for room in rooms() if f"{module}.".startswith(f"{room}.")), key=len, default="")
+
+
+def modules_imported(path: Path) -> Iterator[str]:
+    """The layer's modules that one of them imports, without the package's own name."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.removeprefix("backbeat.") for name in names if name.startswith("backbeat."))
+
+
+def modules() -> dict[str, Path]:
+    """The layer's modules by name, without the packages' own files where these say nothing but what is in them."""
+    found = {".".join(path.relative_to(LAYER).with_suffix("").parts): path for path in LAYER.rglob("*.py")}
+    return {
+        name.removesuffix(".__init__"): path
+        for name, path in found.items()
+        if path.name != "__init__.py" or list(modules_imported(path))
+    }
+
+
+def test_every_module_of_the_layer_is_in_a_room_and_every_room_is_there() -> None:
+    assert [name for name in modules() if not room_of(name)] == []
+    assert [room for room in rooms() if not any(room_of(name) == room for name in modules())] == []
+
+
+def test_a_room_imports_only_rooms_below_it() -> None:
+    order = {room: number for number, room in enumerate(rooms())}
+    upwards = [
+        f"{name} imports {imported}"
+        for name, path in modules().items()
+        for imported in modules_imported(path)
+        if order[room_of(imported)] < order[room_of(name)]
+    ]
+    assert upwards == []
