@@ -163,7 +163,7 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-seri
 .band { fill: var(--band); }
 .box { fill: var(--box); stroke: var(--rule); stroke-width: 1.2; }
 .flow { stroke: var(--dim); stroke-width: 1.4; fill: none; }
-.guide { stroke: var(--rule); stroke-width: 1; }
+.grid { stroke: var(--rule); stroke-width: 1; }
 .line { stroke-width: 2.4; fill: none; }
 .message { fill: var(--dim); }
 .dead { fill: none; stroke: var(--dead); stroke-width: 1.4; }
@@ -246,7 +246,7 @@ def draw() -> str:
         lines.append(f'<path class="line" d="M{at} {TOP - 10}V{last_fed[name]:g}" style="stroke: var(--c{n})"/>')
     for name, at in store_at.items():
         columns.append(slanted(at, name, stores()[name]))
-        lines.append(f'<path class="guide" d="M{at:g} {TOP - 10}V{y - GAP:g}"/>')
+        lines.append(f'<path class="grid" d="M{at:g} {TOP - 10}V{y - GAP:g}"/>')
     headings = [
         text(CLASS_AT, 34, "Class, and priority", "heading"),
         text(TRIGGER_AT - 8, 34, "Trigger", "heading"),

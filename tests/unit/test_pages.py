@@ -3,13 +3,14 @@
 import inspect
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import boto3
 from support import ROOT, STACK, Queue
 
 from backbeat import messages
 from backbeat.ledger import Outcome
-from backbeat.models import Notification, Post, RunRecord, User
+from backbeat.models import Hashtag, Notification, Post, RunRecord, TrendingHashtags, User
 from backbeat.producer import Retry, Task
 from backbeat.tasks import TASKS
 from backbeat_ops import emulator, runs
@@ -100,6 +101,16 @@ def test_the_notifications_example_reads(aws: None) -> None:
     Notification("ada", "n1", kind="like", text="Noor likes your post", created_at=now).save()
     exec(example, {"now": now})
     assert Notification.get("ada", "n1").read_at == now
+
+
+def test_the_trends_example_reads(aws: None) -> None:
+    (example,) = python(section("data", "Show what is trending"))
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    Hashtag("jazz", shown="Jazz", authors=2, posts=3, trending=True, as_of=now).save()
+    TrendingHashtags(tags=[{"tag": "jazz"}], as_of=now).save()
+    read: dict[str, Any] = {}
+    exec(example, read)
+    assert (read["board"].tags, read["jazz"].posts) == ([{"tag": "jazz"}], 3)
 
 
 def test_the_outcomes_are_listed() -> None:
