@@ -1,19 +1,22 @@
 """What the pages show is what the code takes."""
 
 import inspect
+import json
 import re
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import pytest
 from support import ROOT, STACK, Queue
 
-from backbeat import messages
+from backbeat import messages, models
 from backbeat.ledger import Outcome
 from backbeat.models import Hashtag, Notification, Post, RunRecord, TrendingHashtags, User
 from backbeat.producer import Retry, Task
 from backbeat.tasks import TASKS
-from backbeat_ops import emulator, runs
+from backbeat_ops import emulator, runs, stack
 
 
 def page(name: str) -> str:
@@ -93,6 +96,18 @@ def test_the_models_example_writes(aws: None) -> None:
     assert User.get("ada").followers_count == 1
     post = Post.get("p1")
     assert (post.likes_count, post.comments_count, post.shares_count, post.views_count) == (1, 1, 1, 20)
+
+
+def test_the_example_of_binding_finds_the_stacks_tables(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = python(section("data", "Say which stack you mean"))
+    tables = {stack.table_id(variable): stack.table_id(variable) for variable in models.TABLES}
+    queues = {url: url for url in boto3.client("sqs").list_queues()["QueueUrls"]}
+    monkeypatch.setattr(stack.Stack, "resources", tables | queues)
+    described = json.dumps(stack.Stack(STACK).describe())
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: SimpleNamespace(stdout=described))
+    models.bind(dict.fromkeys(models.TABLES, "another"))
+    exec(example, {})
+    assert User.join("ada", name="Ada", email="ada@example.com", at=datetime(2026, 11, 1, tzinfo=UTC))
 
 
 def test_the_notifications_example_reads(aws: None) -> None:
