@@ -172,7 +172,8 @@ def _command(stack: Stack, function: str, event: Path, endpoint: str) -> list[st
     variables.write_text(json.dumps({logical_id: own}, indent=2))
     command = [str(Path(sys.executable).with_name("sam")), "local", "invoke", logical_id]
     command += ["--template", str(copy), "--event", str(event.resolve()), "--env-vars", str(variables)]
-    return [*command, "--skip-pull-image", *localcloud.parameters()]
+    # Said here, too, as sam looks for samconfig.toml beside the template that it is given.
+    return [*command, "--language-extensions", "--skip-pull-image", *localcloud.parameters()]
 
 
 async def _forward(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

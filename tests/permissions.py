@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from botocore.client import BaseClient
-from support import PSEUDO, arn, logical_name, resolve, resources, template
+from support import PSEUDO, arn, logical_name, resolve, resources, statements
 
 from backbeat.runtime import Implementation
 
@@ -120,11 +120,10 @@ def allows(role: str, action: str, resource: str) -> bool:
 
 def granted(role: str) -> Iterator[tuple[str, str]]:
     """Every action that a role allows, each with a resource, as its statements have them."""
-    for policy in template()["Resources"][role]["Properties"]["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            for allowed in _list(statement["Action"]):
-                for pattern in _list(statement["Resource"]):
-                    yield resolve(allowed), resolve(pattern)
+    for statement in statements(role):
+        for allowed in _list(statement["Action"]):
+            for pattern in _list(statement["Resource"]):
+                yield resolve(allowed), resolve(pattern)
 
 
 def _list(value: Any) -> list[Any]:

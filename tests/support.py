@@ -18,6 +18,8 @@ from typing import Any
 import boto3
 from botocore.awsrequest import AWSResponse
 from cfnlint.decode import cfn_yaml
+from cfnlint.template import Template
+from cfnlint.template.transforms import Transform
 
 from backbeat import ledger
 from backbeat.messages import Message
@@ -38,8 +40,12 @@ PSEUDO = {
 
 @cache
 def template() -> dict[str, Any]:
-    """template.yaml, its short forms (`!Ref`) written out."""
-    return json.loads(json.dumps(cfn_yaml.load(str(ROOT / "template.yaml"))))
+    """template.yaml as it is deployed: cfn-lint has expanded its loops, and written its short forms (`!Ref`) out."""
+    path = str(ROOT / "template.yaml")
+    expand = Transform().transforms["AWS::LanguageExtensions"]
+    matches, expanded = expand(Template(path, cfn_yaml.load(path), ["us-east-1"]))
+    assert not matches, [str(match) for match in matches]
+    return json.loads(json.dumps(expanded))
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
@@ -76,8 +82,9 @@ def resolve(value: Any) -> Any:
             case "Fn::Join":
                 return argument[0].join(str(item) for item in resolve(argument[1]))
             case "Fn::FindInMap":
-                where, top, second = resolve(argument)
-                return template()["Mappings"][where][top][second]
+                where, top, second, *default = resolve(argument)
+                row = template()["Mappings"][where][top]
+                return row[second] if second in row or not default else default[0]["DefaultValue"]
             case "Fn::If":
                 return resolve(argument[2])
     return {name: resolve(item) for name, item in value.items()}
@@ -127,7 +134,8 @@ def logical_ids(value: Any) -> set[str]:
             case "Fn::GetAtt":
                 found.add(argument[0] if isinstance(argument, list) else argument.split(".")[0])
             case "Fn::Sub":
-                found.update(re.findall(r"\$\{(\w+)[}.]", argument if isinstance(argument, str) else argument[0]))
+                text, own = argument if isinstance(argument, list) else (argument, {})
+                found.update(re.findall(r"\$\{(\w+)[}.]", text), logical_ids(list(own.values())))
             case _:
                 found.update(logical_ids(argument))
     return found & set(template()["Resources"])
@@ -136,6 +144,18 @@ def logical_ids(value: Any) -> set[str]:
 def logical_name(task: str) -> str:
     """What the logical ids of a task's resources begin with: `send_welcome_email` is `SendWelcomeEmail`."""
     return task.title().replace("_", "")
+
+
+@cache
+def statements(role: str) -> list[dict[str, Any]]:
+    """All that a role allows: in policies of its own, and in those that stand elsewhere and name it."""
+    documents = [policy["PolicyDocument"] for policy in template()["Resources"][role]["Properties"]["Policies"]]
+    documents += [
+        policy["Properties"]["PolicyDocument"]
+        for policy in resources("AWS::IAM::Policy").values()
+        if role in logical_ids(policy["Properties"]["Roles"])
+    ]
+    return [statement for document in documents for statement in document["Statement"]]
 
 
 def function_environment(logical_id: str) -> dict[str, str]:

@@ -71,10 +71,19 @@ def test_every_queue_is_a_tasks() -> None:
 @every_task
 def test_a_tasks_only_event_source_is_its_queue(task: Task[Any]) -> None:
     name = logical_name(task.name)
-    events = properties(f"{name}Function")["Events"]
-    assert set(events) == {"Queue"}
-    assert events["Queue"]["Type"] == "SQS"
-    assert logical_ids(events["Queue"]["Properties"]["Queue"]) == {f"{name}Queue"}
+    assert "Events" not in properties(f"{name}Function"), "SAM would make a second source of each"
+    sources = [
+        logical_id
+        for logical_id, mapping in resources("AWS::Lambda::EventSourceMapping").items()
+        if logical_ids(mapping["Properties"]["FunctionName"]) == {f"{name}Function"}
+    ]
+    assert sources == [f"{name}FunctionQueue"]
+    assert logical_ids(properties(f"{name}FunctionQueue")["EventSourceArn"]) == {f"{name}Queue"}
+
+
+def test_every_event_source_is_a_tasks() -> None:
+    names = {logical_name(task) for task in TASKS}
+    assert set(resources("AWS::Lambda::EventSourceMapping")) == {f"{name}FunctionQueue" for name in names}
 
 
 def test_an_event_source_does_not_take_another_resources_name() -> None:

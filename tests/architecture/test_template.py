@@ -1,8 +1,10 @@
 """The rules that template.yaml is held to. Each covers every resource of its kind, whoever adds it."""
 
 import ast
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,13 +15,13 @@ from typing import Any
 import pytest
 from cfnlint.api import lint_file
 from pynamodb.attributes import TTLAttribute
-from support import ROOT, STACK, arn, logical_ids, logical_name, resolve, resources, template
+from support import ROOT, STACK, arn, logical_ids, logical_name, resolve, resources, statements, template
 
 from backbeat.models import TABLES
 from backbeat.producer import PRIORITIES, Task
 from backbeat.tasks import TASKS
 
-CAPACITY = {"minimal": 22, "standard": 66, "large": 660}
+LINES = (ROOT / "template.yaml").read_text("utf-8").splitlines()
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
@@ -29,13 +31,77 @@ def properties(logical_id: str) -> dict[str, Any]:
 
 
 def source_mapping(task: Task[Any]) -> dict[str, Any]:
-    return properties(f"{logical_name(task.name)}Function")["Events"]["Queue"]["Properties"]
+    return properties(f"{logical_name(task.name)}FunctionQueue")
+
+
+def row(task: Task[Any]) -> dict[str, Any]:
+    """A task's row in the table that the loops are filled from."""
+    found: dict[str, Any] = template()["Mappings"]["Tasks"][logical_name(task.name)]
+    return found
 
 
 def in_parts(task: Task[Any]) -> bool:
     source = (ROOT / "functions" / task.name / f"{task.name}.py").read_text("utf-8")
     modules = [node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
     return "backbeat.sweeps" in modules
+
+
+# ---- It can be read --------------------------------------------------------------------------------------------------
+
+
+def test_it_stays_short() -> None:
+    assert len(LINES) <= 1_750
+    assert [number for number, line in enumerate(LINES, 1) if len(line) > 120] == []
+
+
+def held(number: int) -> list[int]:
+    """The lines below one that ends with a colon, as far as they are indented under it, but for empty ones."""
+
+    def indent(line: str) -> int:
+        return len(line) - len(line.lstrip())
+
+    below = (n for n in range(number + 1, len(LINES)) if LINES[n].strip())
+    return list(itertools.takewhile(lambda n: indent(LINES[n]) > indent(LINES[number]), below))
+
+
+def test_a_task_of_a_message_and_a_table_takes_thirty_lines_in_three_places() -> None:
+    """send_notification's name in the lists, its row, and its function with what it may do."""
+    named = [n for n, line in enumerate(LINES) if re.search(r"send_notification|SendNotification", line)]
+    taken = sorted({*named, *(below for n in named if LINES[n].endswith(":") for below in held(n))})
+    places = [n for before, n in itertools.pairwise([-7, *taken]) if n - before > 6]  # as a diff has them, with context
+    assert len(taken) <= 30
+    assert len(places) <= 3
+
+
+@pytest.mark.parametrize("name", resources("AWS::Serverless::Function"))
+def test_a_function_is_written_out(name: str) -> None:
+    assert f"  {name}:" in [line.split(" #")[0] for line in LINES], "what is a task's own is not made by a loop"
+
+
+# ---- The table of tasks ----------------------------------------------------------------------------------------------
+
+
+def test_the_table_and_the_lists_hold_every_task_and_no_other() -> None:
+    lists: dict[str, list[str]] = template()["Metadata"]["Lists"]
+    tasks = sorted(logical_name(task) for task in TASKS)
+    assert sorted(template()["Mappings"]["Tasks"]) == tasks
+    assert sorted(lists["Tasks"]) == tasks
+    scheduled = sorted(logical_name(task.name) for task in TASKS.values() if "Cron" in row(task))
+    assert sorted(lists["Scheduled"]) == scheduled
+    assert sorted(resources("AWS::Scheduler::Schedule")) == [f"{name}Schedule" for name in scheduled]
+
+
+@every_task
+def test_a_row_says_of_a_task_what_its_declaration_says(task: Task[Any]) -> None:
+    assert (row(task)["Name"], row(task)["Class"]) == (task.name, task.task_class)
+    assert row(task)["Receives"] == task.retry.attempts + 5
+    assert row(task)["Visibility"] == 6 * row(task)["Timeout"]
+
+
+@every_task
+def test_a_function_is_as_large_as_its_row_says(task: Task[Any]) -> None:
+    function = properties(f"{logical_name(task.name)}Function")
+    assert (function["MemorySize"], function["Timeout"]) == (row(task)["Memory"], row(task)["Timeout"])
 
 
 # ---- It is valid -----------------------------------------------------------------------------------------------------
@@ -79,7 +145,7 @@ def test_the_queue_gives_up_only_after_the_task(task: Task[Any]) -> None:
 @every_task
 def test_dead_messages_are_kept_longer(task: Task[Any]) -> None:
     name = logical_name(task.name)
-    kept = properties(f"{name}Queue")["MessageRetentionPeriod"]
+    kept = resolve(properties(f"{name}Queue")["MessageRetentionPeriod"])
     assert properties(f"{name}DeadQueue")["MessageRetentionPeriod"] > kept
 
 
@@ -138,26 +204,29 @@ def test_heavy_messages_come_one_by_one_and_small_ones_by_ten(task: Task[Any]) -
 @every_task
 def test_a_queue_has_its_share_of_the_capacity(task: Task[Any]) -> None:
     name = logical_name(task.name)
-    share = {"Fn::FindInMap": ["Capacity", {"Ref": "Capacity"}, name]}
+    share = {"Fn::FindInMap": ["Tasks", name, {"Ref": "Capacity"}]}
     assert source_mapping(task)["ScalingConfig"] == {"MaximumConcurrency": share}
     assert "ReservedConcurrentExecutions" not in properties(f"{name}Function")
 
 
-@pytest.mark.parametrize("capacity", CAPACITY)
-def test_capacity_is_shared_out_by_priority(capacity: str) -> None:
-    shares: dict[str, int] = template()["Mappings"]["Capacity"][capacity]
-    assert set(template()["Parameters"]["Capacity"]["AllowedValues"]) == set(CAPACITY)
-    assert set(shares) == {logical_name(task) for task in TASKS}
-    assert sum(shares.values()) == CAPACITY[capacity]
-    assert min(shares.values()) >= 2, "SQS refuses a maximum concurrency under 2"
-    if max(shares.values()) == 2:
-        return  # every queue has the least there is
-    unit = CAPACITY[capacity] // sum(PRIORITIES.values())
-    by_class = dict.fromkeys(PRIORITIES, 0)
-    for task in TASKS.values():
-        by_class[task.task_class] += shares[logical_name(task.name)]
-    for task_class, priority in PRIORITIES.items():
-        assert by_class[task_class] == priority * unit, task_class
+LEAST = 2
+"""SQS refuses a lower maximum concurrency of an event source."""
+UNITS = {"minimal": 0, "standard": 2, "large": 20}
+"""What a class has for each point of its priority: the classes stand in the ratio of their priorities."""
+
+
+def test_every_capacity_has_its_column() -> None:
+    assert list(UNITS) == template()["Parameters"]["Capacity"]["AllowedValues"]
+    assert min(row(task)[capacity] for task in TASKS.values() for capacity in UNITS) == LEAST
+
+
+@pytest.mark.parametrize("task_class", PRIORITIES)
+@pytest.mark.parametrize("capacity", UNITS)
+def test_a_class_shares_out_what_its_priority_gives_it(capacity: str, task_class: str) -> None:
+    """And where that is too little for its tasks, each has the least there is."""
+    shares = {task.name: row(task)[capacity] for task in TASKS.values() if task.task_class == task_class}
+    expected = max(PRIORITIES[task_class] * UNITS[capacity], LEAST * len(shares))
+    assert not shares or sum(shares.values()) == expected, f"{task_class} has {expected} to share out, not {shares}"
 
 
 # ---- Functions and their logs ----------------------------------------------------------------------------------------
@@ -296,11 +365,6 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def statements(role: str) -> list[dict[str, Any]]:
-    assert "ManagedPolicyArns" not in properties(role), f"{role} has a managed policy, which is never narrow"
-    return [s for policy in properties(role)["Policies"] for s in policy["PolicyDocument"]["Statement"]]
-
-
 def allowed(role: str, action: str) -> set[str]:
     """The resources on which a role allows an action: logical ids, or what is written out."""
     return {
@@ -315,6 +379,7 @@ def allowed(role: str, action: str) -> set[str]:
 @pytest.mark.parametrize("role", resources("AWS::IAM::Role"))
 def test_a_role_is_narrow(role: str) -> None:
     """No `*` action, and each resource is one of the stack's own."""
+    assert "ManagedPolicyArns" not in properties(role), "a managed policy is never narrow"
     for statement in statements(role):
         assert statement["Effect"] == "Allow"
         assert "NotAction" not in statement
@@ -334,6 +399,18 @@ def test_a_role_trusts_one_service(role: str) -> None:
     service = "lambda.amazonaws.com" if f"{role.removesuffix('Role')}Function" in template()["Resources"] else None
     assert statement["Action"] == "sts:AssumeRole"
     assert statement["Principal"] == {"Service": service or statement["Principal"]["Service"]}
+
+
+@pytest.mark.parametrize("name", resources("AWS::Serverless::Function"))
+def test_a_function_comes_after_the_policies_of_its_role(name: str) -> None:
+    """Else its new code could run before it may do what is new in it."""
+    role = f"{name.removesuffix('Function')}Role"
+    after = {
+        policy
+        for policy, resource in resources("AWS::IAM::Policy").items()
+        if role in logical_ids(resource["Properties"]["Roles"])
+    }
+    assert set(as_list(template()["Resources"][name].get("DependsOn", []))) == after
 
 
 @every_task
@@ -400,26 +477,20 @@ def test_the_scheduler_may_send_to_every_queue_of_the_stack_and_to_no_other_stac
 
 # ---- Alarms ----------------------------------------------------------------------------------------------------------
 
-CLASSES = [task_class for task_class in PRIORITIES if any(t.task_class == task_class for t in TASKS.values())]
 
-
-def watched(alarm: dict[str, Any]) -> tuple[set[str], set[str]]:
-    """The metrics and the queues that an alarm looks at, itself or through its expressions."""
-    metrics = (
-        [alarm] if "MetricName" in alarm else [m["MetricStat"]["Metric"] for m in alarm["Metrics"] if "MetricStat" in m]
+@every_task
+def test_a_task_has_an_alarm_on_dead_and_on_late_messages(task: Task[Any]) -> None:
+    name = logical_name(task.name)
+    dead, late = properties(f"{name}DeadAlarm"), properties(f"{name}LateAlarm")
+    assert (dead["MetricName"], logical_ids(dead["Dimensions"])) == (
+        "ApproximateNumberOfMessagesVisible",
+        {f"{name}DeadQueue"},
     )
-    return {metric["MetricName"] for metric in metrics}, {
-        q for metric in metrics for q in logical_ids(metric["Dimensions"])
-    }
-
-
-@pytest.mark.parametrize("task_class", CLASSES)
-def test_a_class_has_an_alarm_on_dead_and_on_late_messages(task_class: str) -> None:
-    names = {logical_name(task.name) for task in TASKS.values() if task.task_class == task_class}
-    dead, late = (properties(f"{task_class.title()}{what}Alarm") for what in ("Dead", "Late"))
-    assert watched(dead) == ({"ApproximateNumberOfMessagesVisible"}, {f"{name}DeadQueue" for name in names})
-    assert watched(late) == ({"ApproximateAgeOfOldestMessage"}, {f"{name}Queue" for name in names})
-    assert dead["Threshold"] == 0
+    assert (late["MetricName"], logical_ids(late["Dimensions"])) == ("ApproximateAgeOfOldestMessage", {f"{name}Queue"})
+    assert (dead["Threshold"], late["Threshold"]) == (0, row(task)["Late"])
+    for alarm in (dead, late):
+        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+        assert f"`backbeat runs --task {task.name}`" in resolve(alarm["AlarmDescription"])
 
 
 def test_every_alarm_reaches_the_operator() -> None:
@@ -430,16 +501,24 @@ def test_every_alarm_reaches_the_operator() -> None:
     assert subscription["Properties"]["TopicArn"] == {"Ref": "AlarmTopic"}
 
 
-def test_only_the_local_cloud_goes_without_an_alarm_and_only_where_it_cannot_have_it() -> None:
+def test_every_stage_has_every_alarm() -> None:
     for name, alarm in resources("AWS::CloudWatch::Alarm").items():
-        assert alarm.get("Condition") == ("IsOnAws" if "Metrics" in alarm["Properties"] else None), name
-    assert template()["Conditions"]["IsOnAws"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "Stage"}, "local"]}]}
+        assert "Condition" not in alarm, name
+        assert "Metrics" not in alarm["Properties"], f"{name}: the local cloud knows no metric math"
 
 
-def test_the_higher_a_class_the_sooner_it_is_late() -> None:
-    by_priority = sorted(CLASSES, key=lambda task_class: -PRIORITIES[task_class])
-    limits = [properties(f"{task_class.title()}LateAlarm")["Threshold"] for task_class in by_priority]
-    assert limits == sorted(limits)
+PACED = {"send_content_digest_email"}
+"""It waits by design: its parts are as far apart as SES's rate wants them."""
+
+
+def test_the_higher_a_class_the_sooner_its_tasks_are_late() -> None:
+    limits: dict[str, set[int]] = {}
+    for task in TASKS.values():
+        if task.name not in PACED:
+            limits.setdefault(task.task_class, set()).add(row(task)["Late"])
+    in_order = [limits[task_class] for task_class in sorted(limits, key=lambda name: -PRIORITIES[name])]
+    assert all(len(of_a_class) == 1 for of_a_class in in_order), "the tasks of a class are late together"
+    assert [min(of_a_class) for of_a_class in in_order] == sorted(min(of_a_class) for of_a_class in in_order)
 
 
 # ---- Stages ----------------------------------------------------------------------------------------------------------
@@ -453,5 +532,7 @@ def test_every_stage_has_its_settings() -> None:
         assert given["Stage"] == stage
         for parameter, value in given.items():
             assert value in template()["Parameters"][parameter]["AllowedValues"], parameter
+    for environment in ("default", *stages):
+        assert settings[environment]["global"]["parameters"]["language_extensions"] is True, environment
     names = [settings[stage]["deploy"]["parameters"]["stack_name"] for stage in stages]
     assert len(set(names)) == len(names)

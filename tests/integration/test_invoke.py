@@ -26,6 +26,7 @@ def test_the_container_gets_the_deployed_names_and_the_endpoint(cloud: Stack) ->
     function = template["Resources"]["ProcessMediaUploadFunction"]["Properties"]
     declared = template["Globals"]["Function"]["Environment"]["Variables"] | function["Environment"]["Variables"]
     assert set(environment) == set(declared), "SAM passes on only what the template declares"
+    assert "--language-extensions" in command, "without it SAM cannot read a template with loops"
 
 
 def test_the_forwarder_hands_on_to_the_local_cloud(cloud: Stack) -> None:
