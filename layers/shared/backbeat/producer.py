@@ -195,7 +195,6 @@ class Task(Generic[P]):
             scheduler().create_schedule(
                 Name=message.id,
                 GroupName=group,
-                ClientToken=message.id,
                 ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
                 FlexibleTimeWindow={"Mode": "OFF"},
                 ActionAfterCompletion="DELETE",
