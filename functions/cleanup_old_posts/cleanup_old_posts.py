@@ -48,6 +48,8 @@ from backbeat.tasks import cleanup_old_posts
 OLD = timedelta(days=365)
 GRACE = timedelta(days=30)
 FEW_VIEWS = 10
+HOPS = 5
+"""How often a part may send itself on: the survey and the taking are one chain of messages (`sweeps.MOST_HOPS`)."""
 BRAKE = 0.05
 """The share of all posts above which a run asks before it takes any."""
 
@@ -109,12 +111,14 @@ def handle(
             plan=lambda: plan_survey(run, full),
             work=partial(look, run, mode),
             finish=lambda tallies: decide(run, mode, add_up(tallies)),
+            hops=HOPS,
         )
     return in_parts(
         run,
         plan=lambda: plan_taking(survey),
         work=partial(take, run, survey),
         finish=lambda tallies: sum_up(run, survey, add_up(tallies)),
+        hops=HOPS,
     )
 
 

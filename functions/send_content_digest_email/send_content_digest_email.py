@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -19,18 +20,22 @@ from backbeat.mail import digest, sending
 from backbeat.mail.deliveries import AlreadySent, InHand, Unknown
 from backbeat.mail.digest import WEEK, Chosen
 from backbeat.mail.sending import SECONDS_FOR_ONE, Pacer, Site
-from backbeat.messages import Message, sortable
+from backbeat.messages import Message, iso, sortable
 from backbeat.models import User, day_keys
 from backbeat.runtime import InParts, Rejected, Run, Skipped, implementation, logger
-from backbeat.sweeps import MOST_PARTS, PartDone, Tally, Unfinished, in_parts
+from backbeat.sweeps import MOST_PARTS, PartDone, Tally, Unfinished, add_up, in_parts
 from backbeat.tasks import send_content_digest_email
 
 SHARE = 0.8
 """Of the account's sending rate and quota; the rest is kept for welcomes."""
 MOST_USERS = 500
 """In one part."""
-SECONDS_OF_A_PART = 2_400
-"""How long a part may take at its pace: well under the time that it may send itself on for."""
+SECONDS_OF_AN_INVOCATION = 240
+"""How much of the function's time-out goes to sending at its pace, however late the last mail comes."""
+INVOCATIONS_OF_A_PART = 10
+"""How many of them a part may take at its pace: it may send itself on for one or two more (`sweeps.MOST_HOPS`)."""
+MOST_ALL_REFUSED = 10
+"""Where SES refuses more mails than these, and every one, no user is the cause, and the run has failed."""
 LONGEST_INTERVAL = 120
 """Seconds between two mails of one part, so that each invocation gets on."""
 KEPT = timedelta(days=90)
@@ -77,7 +82,7 @@ def handle(run: Run, user_id: str | None = None) -> DigestSent | SentToOne | InP
     def work(spec: Any, cursor: int | None, tally: Tally) -> Tally | Unfinished:
         return _send_part(run, spec["users"], spec["per_second"], cursor or 0, tally)
 
-    return in_parts(run, plan=lambda: _plan(run), work=work, finish=_sum_up)
+    return in_parts(run, plan=lambda: _plan(run), work=work, finish=partial(_sum_up, run))
 
 
 def _plan(run: Run) -> list[dict[str, Any]]:
@@ -94,7 +99,8 @@ def _plan(run: Run) -> list[dict[str, Any]]:
     per_second = _pace(len(users))
     # No more parts than these send at a time; fewer of them are slower than allowed, and never faster.
     share = per_second / int(os.environ["DIGEST_SENDERS"])
-    size = max(1, min(MOST_USERS, int(share * SECONDS_OF_A_PART)))
+    # Whole mails: an invocation that would have to wait too long for the next one leaves it to the following.
+    size = max(1, min(MOST_USERS, INVOCATIONS_OF_A_PART * int(share * SECONDS_OF_AN_INVOCATION)))
     parts = [{"users": users[start : start + size], "per_second": share} for start in range(0, len(users), size)]
     week_ends = datetime.combine(run.now.date() + timedelta(days=7 - run.now.weekday()), datetime.min.time(), UTC)
     needed = timedelta(seconds=len(users) / per_second)
@@ -199,11 +205,21 @@ def _hand_over(user_id: str, run: Run) -> None:
     queues.put(run.task.queue, message.to_json())
 
 
-def _sum_up(tallies: list[Mapping[str, Any]]) -> DigestSent:
-    total: Counter[str] = Counter()
-    for tally in tallies:
-        total.update(tally)
-    return DigestSent(**total)
+def _sum_up(run: Run, tallies: list[Mapping[str, Any]]) -> DigestSent:
+    """Add up the parts' tallies.
+
+    Raises:
+        Rejected: SES refused every mail, and there were more than ten.
+    """
+    total = add_up(tallies)
+    result = DigestSent(**total)
+    if result.refused > MOST_ALL_REFUSED and not result.sent + result.unknown:
+        raise Rejected(
+            "all_refused",
+            f"SES refused all {result.refused} mails; `backbeat mail list` says why. Once that is put right:"
+            f" backbeat run {run.task.name} --at {iso(run.now)}",
+        )
+    return result
 
 
 lambda_handler = handle.lambda_handler

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import boto3
+import chains
 import permissions
 import pytest
 from botocore.client import BaseClient
@@ -63,9 +64,10 @@ def aws(_no_network: None) -> Iterator[None]:
             boto3.client("secretsmanager").create_secret(Name=name, SecretString=f"the value of {name}")
         models.bind({variable: function_environment_of(variable) for variable in models.TABLES})
         queues.bind(STACK)
-        with permissions.enforced() as denied:
+        with permissions.enforced() as denied, chains.enforced() as too_long:
             yield
         assert denied == []
+        assert too_long == []
 
 
 def function_environment_of(variable: str) -> str:

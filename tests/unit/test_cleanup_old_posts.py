@@ -69,6 +69,18 @@ def posts(queue: Queue) -> None:
     add("held", legal_hold=True)
 
 
+def test_the_survey_and_the_taking_are_one_chain_that_stays_short(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of their parts runs short of time at every page; that the chain stays short is what `aws` sees to."""
+    monkeypatch.setattr(sweeps, "PAGE", 1)
+    User.join("ann", name="Ann", email="ann@example.com", at=SUNDAY - 2 * YEAR)
+    for number in range(9):
+        add(f"post-{number}")
+    result = run_at(queue, SUNDAY, Context(remaining_ms=20_000))
+    assert (result["posts"], result["hidden"]) == (9, 9)
+
+
 WANTED = {"young", "liked", "discussed", "shared", "seen", "held"}
 
 

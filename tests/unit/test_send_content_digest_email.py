@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from support import STACK, Context, Killed, Outbox, Queue, answers, event, function_environment
 
 import send_content_digest_email as module
-from backbeat import ledger
+from backbeat import ledger, sweeps
 from backbeat.mail import deliveries, digest, sending
-from backbeat.models import Delivery, DigestSelection, Follow, Post, User, day_key
+from backbeat.messages import iso
+from backbeat.models import Delivery, DigestSelection, Follow, Post, SweepPart, User, day_key
 from send_content_digest_email import handle
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
@@ -291,6 +293,84 @@ def test_a_mail_that_is_refused_does_not_stop_the_others(queue: Queue, outbox: O
     )
     drain(queue)
     assert result() == {"sent": 1, "skipped": 0, "refused": 2, "unknown": 0}
+
+
+def test_an_account_that_may_not_send_holds_the_digest_up_and_loses_none(queue: Queue, outbox: Outbox) -> None:
+    for name in ("ada", "bo"):
+        member(name)
+    post("post-1")
+    queue.send(PLAN)
+    queue.deliver(handle)
+    outbox.answer = answers(400, "MessageRejected", "Email address is not verified. The following identities failed")
+    drain(queue)
+    (letter,) = queue.dead()
+    assert result()[0] == "incomplete"
+    outbox.answer = lambda request: None
+    queue.send(letter["body"])
+    drain(queue)
+    assert result() == {"sent": 2, "skipped": 0, "refused": 0, "unknown": 0}
+
+
+def test_a_run_whose_mails_are_all_refused_has_failed_and_can_be_made_again(queue: Queue, outbox: Outbox) -> None:
+    for number in range(11):
+        member(f"user-{number}")
+    member("author", None)
+    post("post-1", author_id="author")
+    queue.send(PLAN)
+    outbox.answer = answers(400, "MessageRejected", "invalid content")
+    drain(queue)
+    outcome, error = result()
+    assert outcome == "incomplete"
+    assert "SES refused all 11 mails" in error
+    assert "backbeat run send_content_digest_email --at 2026-11-02T09:00:00Z" in error
+    (letter,) = queue.dead()
+    assert letter["reason"] == "all_refused"
+    outbox.answer = lambda request: None
+    queue.send({"task": "send_content_digest_email", "id": "by-hand", "kwargs": {}, "sent_at": NOW.isoformat()})
+    drain(queue)
+    assert len(set(outbox.addresses())) == 11
+    assert {row.state for row in Delivery.scan()} == {"sent"}
+
+
+def test_ten_refused_mails_are_ten_users_faults(queue: Queue, outbox: Outbox) -> None:
+    for number in range(10):
+        member(f"user-{number}")
+    member("author", None)
+    post("post-1", author_id="author")
+    queue.send(PLAN)
+    outbox.answer = answers(400, "MessageRejected", "invalid content")
+    drain(queue)
+    assert result() == {"sent": 0, "skipped": 0, "refused": 10, "unknown": 0}
+
+
+class Invocation(Context):
+    """An invocation whose time passes with a clock's."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.ends, self.clock = clock.now + 300, clock
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(1000 * (self.ends - self.clock.now))
+
+
+@pytest.mark.parametrize("interval", [60, 95, 119])
+def test_a_part_at_a_slow_pace_is_done_within_its_hops(
+    queue: Queue, outbox: Outbox, clock: Clock, interval: int
+) -> None:
+    """Mails that come a long time apart leave much of each invocation unused."""
+    for number in range(40):
+        member(f"user-{number:02}")
+    member("author", None)
+    post("post-1", author_id="author")
+    outbox.quota["MaxSendRate"] = int(os.environ["DIGEST_SENDERS"]) / interval / module.SHARE
+    queue.send(PLAN)
+    while queue.depth()[0]:
+        for record in queue.receive()["Records"]:  # each in an invocation of its own, as the batch size is 1
+            assert handle.lambda_handler({"Records": [record]}, Invocation(clock)) == {"batchItemFailures": []}
+            queue.sqs.delete_message(QueueUrl=queue.url, ReceiptHandle=record["receiptHandle"])
+    assert result() == {"sent": 40, "skipped": 0, "refused": 0, "unknown": 0}
+    assert max(row.hops for row in SweepPart.query(f"sweep#send_content_digest_email@{iso(NOW)}")) < sweeps.MOST_HOPS
 
 
 def test_while_ses_refuses_everything_the_part_is_tried_again(queue: Queue, outbox: Outbox) -> None:

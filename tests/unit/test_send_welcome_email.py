@@ -156,15 +156,35 @@ def test_a_refusal_that_passes_is_tried_again(queue: Queue, outbox: Outbox, answ
 def test_a_mail_that_ses_rejects_is_a_dead_letter_that_can_be_retried(queue: Queue, outbox: Outbox) -> None:
     member()
     queue.send(welcome())
-    outbox.answer = answers(400, "MessageRejected", "Email address is not verified.")
+    outbox.answer = answers(400, "MessageRejected", "The message contains invalid content.")
     assert queue.deliver(handle) == []
-    assert (delivery().state, "not verified" in delivery().reason) == ("refused", True)
+    assert (delivery().state, "invalid content" in delivery().reason) == ("refused", True)
     (letter,) = queue.dead()
     assert letter["reason"] == "refused"
     outbox.answer = lambda request: None
     queue.send(letter["body"])
     queue.deliver(handle)
     assert delivery().state == "sent"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Email address is not verified. The following identities failed the check in region US-EAST-1: hello@x.example",
+        "Sending paused for this account. For more information, please check the inbox of the email address",
+    ],
+)
+def test_what_ses_holds_against_the_account_is_tried_again_and_then_dead(
+    queue: Queue, outbox: Outbox, text: str
+) -> None:
+    member()
+    queue.send(welcome())
+    outbox.answer = answers(400, "MessageRejected", text)
+    for _ in range(send_welcome_email.retry.attempts - 1):
+        assert len(queue.deliver(handle)) == 1
+    assert queue.deliver(handle) == []
+    (letter,) = queue.dead()
+    assert (letter["outcome"], letter["reason"]) == ("dead", "MessageRejected")
 
 
 @pytest.mark.parametrize(

@@ -119,11 +119,6 @@ def test_planned_again_only_what_is_pending_is_sent(media_queue: Queue) -> None:
 
 
 def test_a_part_short_of_time_resumes_where_it_stopped(media_queue: Queue) -> None:
-    def one_at_a_time(spec: list[int], cursor: int | None, tally: dict[str, int]) -> Any:
-        at = cursor or 0
-        tally = {"sum": tally.get("sum", 0) + spec[at]}
-        return Unfinished(at + 1, tally) if at + 1 < len(spec) else tally
-
     sweep = Sweep(work=one_at_a_time)
     media_queue.send(PLAN)
     drain(media_queue, sweep.implementation())
@@ -138,6 +133,31 @@ def test_a_part_that_never_ends_is_stopped_and_leaves_the_run_incomplete(media_q
     assert len(sweep.worked) == MOST_HOPS + process_media_upload.retry.attempts
     assert run().outcome == "incomplete"
     assert "split it finer" in run().error
+
+
+def one_at_a_time(spec: list[int], cursor: int | None, tally: dict[str, int]) -> Any:
+    at = cursor or 0
+    tally = {"sum": tally.get("sum", 0) + spec[at]}
+    return Unfinished(at + 1, tally) if at + 1 < len(spec) else tally
+
+
+def test_a_part_that_may_not_be_sent_on_goes_on_by_coming_back(media_queue: Queue) -> None:
+    """Otherwise the chain of messages grew longer than Lambda lets it."""
+    sweep = Sweep(plan=[[1] * (MOST_HOPS + process_media_upload.retry.attempts)], work=one_at_a_time)
+    media_queue.send(PLAN)
+    drain(media_queue, sweep.implementation())
+    assert (run().outcome, run().result) == ("succeeded", {"total": 15})
+
+
+def test_a_dead_part_goes_on_where_it_stopped_once_it_is_retried(media_queue: Queue) -> None:
+    sweep = Sweep(plan=[[1] * (MOST_HOPS + process_media_upload.retry.attempts + 3)], work=one_at_a_time)
+    media_queue.send(PLAN)
+    drain(media_queue, sweep.implementation())
+    (letter,) = media_queue.dead()
+    media_queue.send(letter["body"])
+    drain(media_queue, sweep.implementation())
+    assert (run().outcome, run().result) == ("succeeded", {"total": 18})
+    assert len(sweep.worked) == 18
 
 
 def test_a_dead_part_is_named_and_its_retry_finishes_the_run(media_queue: Queue) -> None:

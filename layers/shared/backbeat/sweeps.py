@@ -33,8 +33,8 @@ Tally = Mapping[str, Any]
 
 MOST_PARTS = 1_000
 MOST_HOPS = 10
-"""How often a part may send itself on. Lambda stops a chain of a function and its queue at about 16 hops
-("Lambda recursive loop detection")."""
+"""How often a part may send itself on. Lambda stops a chain of messages at about 16 invocations ("Use Lambda recursive
+loop detection to prevent infinite loops", Lambda developer guide): one plans, one is the part's first, ten follow."""
 MOST_OF_A_KIND = 32
 """Into how many parts one index is split at most."""
 PAGE = 100
@@ -78,6 +78,7 @@ def in_parts(
     plan: Callable[[], Sequence[Json]],
     work: Work,
     finish: Callable[[list[Tally]], R],
+    hops: int = MOST_HOPS,
 ) -> R | InParts | PartDone:
     """Make a run in parts, or the part of it that the message asks for.
 
@@ -89,6 +90,7 @@ def in_parts(
             time (None and an empty tally at first). It looks at `run.seconds_left` and returns its tally, or
             `Unfinished`. What it does must be safe to do twice.
         finish: Sums up the tallies of all parts into the run's result. It may be called more than once.
+        hops: How often a part may send itself on: less often where the finish starts a further run.
 
     Returns:
         The result where the plan has no parts; else `InParts` from planning, and from a part that ran short of time
@@ -101,7 +103,7 @@ def in_parts(
     """
     if run.part is None:
         return _plan(run, plan, finish)
-    return _do(run, run.part, work, finish)
+    return _do(run, run.part, work, finish, hops)
 
 
 def walk(
@@ -223,7 +225,7 @@ def _plan(run: Run, plan: Callable[[], Sequence[Json]], finish: Callable[[list[T
     return InParts(int(sweep.parts))
 
 
-def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R]) -> PartDone | InParts:
+def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R], hops: int) -> PartDone | InParts:
     key = _key(run)
     try:
         part = SweepPart.get(key, _number(number), consistent_read=True)
@@ -232,7 +234,7 @@ def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R]) -
     if not part.done:
         outcome = work(part.spec, part.cursor, part.tally or {})
         if isinstance(outcome, Unfinished):
-            return _send_on(run, part, number, outcome)
+            return _send_on(run, part, number, outcome, hops)
         part.update(
             actions=[SweepPart.tally.set(as_json(outcome)), SweepPart.done.set(True), SweepPart.cursor.remove()]
         )
@@ -253,12 +255,13 @@ def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R]) -
     return PartDone(number, part.tally)
 
 
-def _send_on(run: Run, part: SweepPart, number: int, unfinished: Unfinished) -> InParts:
-    """Save how far a part has come, and send it to its queue once more."""
-    if part.hops >= MOST_HOPS:
-        raise RuntimeError(
-            f"part {number} of {run.id} has been sent on {MOST_HOPS} times and is not done: split it finer"
-        )
+def _send_on(run: Run, part: SweepPart, number: int, unfinished: Unfinished, hops: int) -> InParts:
+    """Save how far a part has come, and send it to its queue once more.
+
+    Raises:
+        RuntimeError: It has been sent on as often as it may. It goes on all the same, as often as the task is tried: a
+            message that comes back is no longer chain. So does its dead letter, once it is retried.
+    """
     part.update(
         actions=[
             SweepPart.cursor.set(as_json(unfinished.cursor)),
@@ -266,6 +269,8 @@ def _send_on(run: Run, part: SweepPart, number: int, unfinished: Unfinished) -> 
             SweepPart.hops.add(1),
         ]
     )
+    if part.hops > hops:
+        raise RuntimeError(f"part {number} of {run.id} has been sent on {hops} times and is not done: split it finer")
     _send(run, [number])
     return InParts(1)
 

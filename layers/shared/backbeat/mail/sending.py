@@ -38,7 +38,10 @@ LOCALES = ("en", "fr")
 LONGEST_NAME = 60
 """Characters of a member's name that an email shows."""
 ABOUT_THE_MAIL = ("MessageRejected", "BadRequestException")
-"""SES's refusals that are about this one mail; any other is about the account, and passes."""
+"""SES's refusals that are about this one mail; any other is about the account, and passes. (But see below.)"""
+ABOUT_THE_ACCOUNT = re.compile("not verified|for this account|is paused|suspended", re.IGNORECASE)
+"""What SES says in a `MessageRejected` that is none of the mail's fault: a sender that is not verified, any recipient
+in the sandbox, sending that was paused (SES developer guide, "Amazon SES email sending errors")."""
 
 SECONDS_FOR_ONE = 20
 """What one mail may take, with all time-outs. Begun with less left, it would be cut off by Lambda, and unknown."""
@@ -249,7 +252,7 @@ def send_once(
                 raise AlreadySent(row) from error
             raise Unknown(row) from error
         deliveries.settle_refused(row, str(error))
-        if isinstance(error, ClientError) and error.response["Error"]["Code"] in ABOUT_THE_MAIL:
+        if isinstance(error, ClientError) and _is_about_the_mail(error):
             raise SendingRefused("refused", f"{delivery_id}: {error}") from error
         raise
     message_id = answer["MessageId"]
@@ -277,6 +280,12 @@ def _refused(error: ClientError | BotoCoreError) -> bool:
     if isinstance(error, ClientError):
         return 400 <= error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
     return isinstance(error, EndpointConnectionError | ConnectTimeoutError)
+
+
+def _is_about_the_mail(error: ClientError) -> bool:
+    """Whether SES refused a mail for what it is, and not for what the account is."""
+    code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+    return code in ABOUT_THE_MAIL and not ABOUT_THE_ACCOUNT.search(text)
 
 
 def _ascii(address: str) -> str:

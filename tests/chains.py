@@ -1,0 +1,47 @@
+"""Chains of messages, measured in unit tests: Lambda ends one that becomes long, and the local cloud does not.
+
+A message that a handler sends is one link further down than the message it was called with. One that comes back for a
+retry stays where it is ("Use Lambda recursive loop detection to prevent infinite loops", Lambda developer guide).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
+
+from botocore.client import BaseClient
+
+from backbeat.runtime import Implementation
+
+LONGEST = 15
+"""Invocations in one chain; Lambda stops the one after "approximately 16"."""
+
+
+@contextmanager
+def enforced() -> Iterator[list[str]]:
+    """Collect the messages sent meanwhile that Lambda would not deliver."""
+    too_long: list[str] = []
+    links: dict[str, int] = {}  # by SQS's id of the message
+    running: list[int] = []
+    receive, call = Implementation._receive, BaseClient._make_api_call
+
+    @wraps(receive)  # the batch processor looks at the parameters
+    def received(self: Implementation[Any], record: Any, lambda_context: Any) -> None:
+        running.append(links.get(record.message_id, 1))
+        try:
+            receive(self, record, lambda_context)
+        finally:
+            running.pop()
+
+    def called(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        answer = call(self, operation, parameters)
+        if running and operation in ("SendMessage", "SendMessageBatch"):
+            for sent in answer.get("Successful", [answer]):
+                links[sent["MessageId"]] = running[-1] + 1
+                if links[sent["MessageId"]] > LONGEST and not parameters["QueueUrl"].endswith("-dead"):
+                    too_long.append(f"message {links[sent['MessageId']]} of a chain goes to {parameters['QueueUrl']}")
+        return answer
+
+    with patch.object(Implementation, "_receive", received), patch.object(BaseClient, "_make_api_call", called):
+        yield too_long
