@@ -11,6 +11,11 @@ from botocore.exceptions import ClientError
 from backbeat import models, queues
 from backbeat.tasks import TASKS
 
+POLL = 2
+SECONDS_TO_DELETE = 3_600
+"""How long a stack may take to go: a CloudFront distribution is switched off everywhere first, and that alone takes
+longer than all the rest."""
+
 
 class NotFound(LookupError):
     """What was named is not there; the text says so, and what there is, where that helps."""
@@ -68,6 +73,22 @@ class Stack:
             if logical.endswith("Bucket")
         }
 
+    @cached_property
+    def kept(self) -> dict[str, str]:
+        """What outlives the stack, as its template has it: physical ids by logical id, `{"PostsTable": ...}`."""
+        client = boto3.client("cloudformation")
+        template: Any = client.get_template(StackName=self.name, TemplateStage="Processed")["TemplateBody"]
+        (stack,) = client.describe_stacks(StackName=self.name)["Stacks"]
+        is_prod = {"ParameterKey": "Stage", "ParameterValue": "prod"} in stack.get("Parameters", [])
+        found = {}
+        for logical_id, resource in template["Resources"].items():
+            policy = resource.get("DeletionPolicy", "Delete")
+            if isinstance(policy, dict):  # the local cloud leaves the choice between two as it was written
+                policy = policy["Fn::If"][1 if is_prod else 2]
+            if policy != "Delete" and logical_id in self.resources:
+                found[logical_id] = self.resources[logical_id]
+        return found
+
     def bind(self) -> None:
         """Point the models and the producers of this process at the stack."""
         queues.bind(self.name)
@@ -108,36 +129,44 @@ def table_id(variable: str) -> str:
     return "".join(word.capitalize() for word in variable.split("_"))
 
 
-def empty_buckets(stack: Stack) -> int:
-    """Delete everything in the stack's buckets, every version of it; return how many were deleted."""
-    s3 = boto3.client("s3")
-    deleted = 0
-    for bucket in stack.buckets.values():
-        try:
-            for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-                found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-                if not found:
-                    continue
-                named: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
-                answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
-                if answer.get("Errors"):
-                    first = answer["Errors"][0]
-                    raise RuntimeError(f"{bucket}: {first.get('Key')} cannot be deleted: {first.get('Message')}")
-                deleted += len(found)
-        except s3.exceptions.NoSuchBucket:
-            continue
-    return deleted
+def delete(stack: Stack) -> dict[str, str]:
+    """Delete the stack with everything in it, but for what its template keeps; return when it is gone.
 
+    Buckets must be empty to go. Those that stay are not touched, and what is deleted from the uploads is told to
+    nobody: it would take the renditions, in a bucket that may stay, with it.
 
-def delete(stack: Stack) -> None:
-    """Empty the stack's buckets and delete the stack; return when it is gone.
+    Returns:
+        What is left: physical ids by logical id.
 
     Raises:
         botocore.exceptions.WaiterError: CloudFormation could not delete it.
     """
-    empty_buckets(stack)
+    kept = stack.kept
+    s3 = boto3.client("s3")
+    for logical_id, bucket in stack.resources.items():
+        if logical_id.endswith("Bucket") and logical_id not in kept:
+            try:
+                s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+                _empty(bucket)
+            except s3.exceptions.NoSuchBucket:
+                continue
     cloudformation = boto3.client("cloudformation")
     cloudformation.delete_stack(StackName=stack.name)
     cloudformation.get_waiter("stack_delete_complete").wait(
-        StackName=stack.name, WaiterConfig={"Delay": 2, "MaxAttempts": 300}
+        StackName=stack.name, WaiterConfig={"Delay": POLL, "MaxAttempts": SECONDS_TO_DELETE // POLL}
     )
+    return kept
+
+
+def _empty(bucket: str) -> None:
+    """Delete everything in a bucket, every version of it."""
+    s3 = boto3.client("s3")
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        if not found:
+            continue
+        named: Any = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
+        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
+        if answer.get("Errors"):
+            first = answer["Errors"][0]
+            raise RuntimeError(f"{bucket}: {first.get('Key')} cannot be deleted: {first.get('Message')}")

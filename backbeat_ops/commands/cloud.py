@@ -93,9 +93,9 @@ def down(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete the stack and everything in its buckets; stop the local cloud.
+    """Delete the stack and everything in it, but for what a prod stack keeps; stop the local cloud.
 
-    It asks first where the stack is on AWS.
+    It asks first where the stack is on AWS, and says what stays.
     """
     name = on_aws(context)
     if keep_data:
@@ -105,12 +105,15 @@ def down(
         said = "Stopped the local cloud; its data is kept." if stopped else "The local cloud was not running."
         answer({"stopped": stopped}, said, as_json)
         return
-    if name and not yes:
-        typer.confirm(f"Delete the stack {name} on AWS and everything in its buckets?", abort=True)
     stack = Stack(name) if name else localcloud.stack()
+    if name and not yes:
+        stays = f" It keeps {', '.join(stack.kept)}." if stack.kept else ""
+        typer.confirm(f"Delete the stack {name} on AWS, with everything in it?{stays}", abort=True)
     with errors.status(f"Deleting {stack.name}"):
-        delete(stack)
+        kept = delete(stack)
     if not name:
         localcloud.stop()
         localcloud.forget()
-    answer({"deleted": stack.name}, f"Deleted {stack.name}.", as_json)
+    left = "".join(f"\n  {logical_id}: {physical_id}" for logical_id, physical_id in kept.items())
+    said = f"Deleted {stack.name}." + (f" What it keeps is still there:{left}" if kept else "")
+    answer({"deleted": stack.name, "kept": kept}, said, as_json)

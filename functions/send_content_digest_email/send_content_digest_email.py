@@ -16,13 +16,14 @@ from itertools import islice
 from typing import Any
 
 from backbeat import queues
+from backbeat.logs import logger
 from backbeat.mail import digest, sending
 from backbeat.mail.deliveries import AlreadySent, InHand, Unknown
 from backbeat.mail.digest import WEEK, Chosen
 from backbeat.mail.sending import SECONDS_FOR_ONE, Pacer, Site
 from backbeat.messages import Message, iso, sortable
 from backbeat.models import User, day_keys
-from backbeat.runtime import InParts, Rejected, Run, Skipped, implementation, logger
+from backbeat.runtime import InParts, Rejected, Run, Skipped, implementation
 from backbeat.sweeps import MOST_PARTS, PartDone, Tally, Unfinished, add_up, in_parts
 from backbeat.tasks import send_content_digest_email
 

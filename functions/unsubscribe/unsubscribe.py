@@ -7,10 +7,10 @@ one-click request (RFC 8058), which brings no cookie and cannot be asked anythin
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.data_classes import LambdaFunctionUrlEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from backbeat.logs import logger
 from backbeat.mail import sending, unsubscribing
 from backbeat.mail.unsubscribing import ExpiredLink, InvalidLink
 from backbeat.models import User
@@ -30,8 +30,6 @@ WORDS = {
     },
 }
 BUTTON = {"en": "Unsubscribe", "fr": "Se désabonner"}
-
-logger = Logger()
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

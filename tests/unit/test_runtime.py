@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from support import Context, Queue
+from support import STACK, Context, Queue
 
 from backbeat import aws, ledger, models
 from backbeat.runtime import Implementation, NotYet, Rejected, Run, RunFailed, Skipped, implementation
@@ -140,6 +140,18 @@ def test_a_dead_letter_that_is_sent_again_counts_anew(media_queue: Queue, at_onc
     media_queue.send(media_queue.dead()[0]["body"])
     assert len(media_queue.deliver(implement(failing))) == 1
     assert (runs()[0].outcome, runs()[0].attempts) == ("retrying", 1)
+
+
+def test_no_ones_address_gets_into_the_ledger_or_a_dead_letters_attributes(media_queue: Queue, at_once: None) -> None:
+    def refused(run: Run) -> Any:
+        raise ConnectionError("The following identities failed the check in region US-EAST-1: ada@example.net")
+
+    media_queue.send(message())
+    media_queue.drain(implement(refused))
+    said = "ConnectionError: The following identities failed the check in region US-EAST-1: [address]"
+    assert runs()[0].error == said
+    (letter,) = media_queue.dead()
+    assert letter["error"] == said
 
 
 def test_a_rejection_is_not_retried(media_queue: Queue) -> None:
@@ -306,7 +318,9 @@ def test_every_attempt_is_one_log_line_and_its_metrics(
     assert (log["msg"], log["task"], log["run_id"], log["attempt"]) == ("succeeded", TASK, "run-1", 1)
     assert log["logical_time"] == "2026-11-01T04:00:00Z"
     (emf,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert (emf["Succeeded"], emf["task"], emf["task_class"]) == ([1.0], TASK, "media")
+    (described,) = emf["_aws"]["CloudWatchMetrics"]
+    assert described["Dimensions"] == [["stack", "task", "task_class"]]
+    assert (emf["Succeeded"], emf["stack"], emf["task"], emf["task_class"]) == ([1.0], STACK, TASK, "media")
 
 
 def test_if_the_ledger_is_away_the_message_stays(media_queue: Queue) -> None:

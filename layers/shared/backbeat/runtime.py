@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -21,8 +21,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 
 from backbeat import ledger, messages, queues
-from backbeat.aws import sqs
+from backbeat.aws import sqs, stack_name
 from backbeat.ledger import AlreadySucceeded, Attempt, Claimed, Outcome
+from backbeat.logs import logger, without_addresses
 from backbeat.messages import InvalidMessage, Message, as_json
 from backbeat.producer import InvalidTaskArguments, Task
 from backbeat.queues import dead_queue, queue_url
@@ -36,7 +37,6 @@ LONGEST_RESULT = 4_000
 SECONDS_TO_START = 10
 """With less time left, the rest of a batch is handed back rather than cut off in its work."""
 
-logger = Logger()
 metrics = Metrics(namespace="Backbeat")
 
 
@@ -233,6 +233,7 @@ class Implementation(Generic[R]):
             reason = "no_answer"
         else:
             attempt, reason = self._call(message, attempt, context)
+        attempt = replace(attempt, error=attempt.error and without_addresses(attempt.error))
 
         if number:
             if attempt.outcome is Outcome.RETRYING and number == retry.attempts:
@@ -304,6 +305,7 @@ class Implementation(Generic[R]):
         known = {name: value for name, value in details.items() if value is not None}
         level = logger.error if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD) else logger.info
         level(attempt.outcome.value, extra={"task": self.task.name, **known})
+        metrics.add_dimension(name="stack", value=stack_name())  # dev and prod share an account
         metrics.add_dimension(name="task", value=self.task.name)
         metrics.add_dimension(name="task_class", value=self.task.task_class)
         metrics.add_metric(name=attempt.outcome.value.title().replace(" ", ""), unit=MetricUnit.Count, value=1)

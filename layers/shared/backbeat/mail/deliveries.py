@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from pynamodb.expressions.update import Action
 
+from backbeat.logs import without_addresses
 from backbeat.models import Delivery, day_key, day_keys, shard_of, shards, update_if
 from backbeat.runtime import NotYet, Rejected, Run
 
@@ -154,12 +155,12 @@ def settle_sent(row: Delivery, message_id: str) -> None:
 
 def settle_refused(row: Delivery, reason: str) -> None:
     """Note that SES definitely did not take the mail."""
-    _settle(row, State.REFUSED, [Delivery.reason.set(reason)], State.SENDING, State.UNKNOWN)
+    _settle(row, State.REFUSED, [Delivery.reason.set(without_addresses(reason))], State.SENDING, State.UNKNOWN)
 
 
 def settle_unknown(row: Delivery, reason: str) -> None:
     """Note that nobody can say whether SES took the mail."""
-    _settle(row, State.UNKNOWN, [Delivery.reason.set(reason)], State.SENDING)
+    _settle(row, State.UNKNOWN, [Delivery.reason.set(without_addresses(reason))], State.SENDING)
 
 
 def settle_by_event(delivery_id: str, message_id: str, feedback: Feedback | None) -> Delivery | None:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools import Logger
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from backbeat.logs import logger
 from backbeat.mail import deliveries, unsubscribing
 from backbeat.mail.deliveries import AlreadySent, State, Unknown
 from backbeat.models import User
@@ -45,8 +45,6 @@ in the sandbox, sending that was paused (SES developer guide, "Amazon SES email 
 
 SECONDS_FOR_ONE = 20
 """What one mail may take, with all time-outs. Begun with less left, it would be cut off by Lambda, and unknown."""
-
-logger = Logger(child=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +155,7 @@ def compose(site: Site, user: User, rendered: Rendered, unsubscribe_url: str) ->
     try:
         message["To"] = Address(addr_spec=_ascii(user.email))
     except ValueError as error:
-        raise Rejected(
-            "invalid_address", f"user {user.user_id}: the address {user.email!r} is invalid: {error}"
-        ) from error
+        raise Rejected("invalid_address", f"user {user.user_id}: the address is invalid: {error}") from error
     message["From"] = Address(one_line(site.name), addr_spec=site.sender)
     if site.reply_to:
         message["Reply-To"] = Address(addr_spec=site.reply_to)
