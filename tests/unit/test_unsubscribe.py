@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import permissions
 import pytest
 from aws_lambda_powertools.utilities import parameters
 from itsdangerous import URLSafeSerializer
@@ -34,7 +35,8 @@ def ask(name: str, given: str | None = None, **changes: Any) -> dict[str, Any]:
         request["queryStringParameters"] = {"token": given}
     request["headers"].update(changes.pop("headers", {}))
     request["requestContext"]["http"].update(changes)
-    return lambda_handler(request, Context())
+    with permissions.running("UnsubscribeRole"):
+        return lambda_handler(request, Context())
 
 
 def wants_digest() -> bool:
