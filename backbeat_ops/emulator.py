@@ -2,7 +2,8 @@
 
 The emulator keeps schedules as the Scheduler API asks, but fires them differently: it leaves the keyword
 `<aws.scheduler.scheduled-time>` in messages as it stands, makes up for what a disabled schedule missed, and fires a
-one-time schedule again after a restart. So this runs it with its own firing left out, and fires what is due itself.
+one-time schedule again after a restart. So this runs it with its own firing left out, and fires what is due itself. And
+it takes schedules that AWS refuses, which are refused here.
 
 The emulator's interpreter runs this file, in an environment that knows nothing of this project.
 """
@@ -11,7 +12,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import dropwhile, takewhile
 from typing import Any
@@ -93,6 +94,23 @@ def _every(interval: timedelta, first: datetime, after: datetime) -> Iterator[da
 def scheduled(target_input: str, time: datetime) -> str:
     """A schedule's input as its target receives it, for the time that the schedule was meant to fire."""
     return target_input.replace(SCHEDULED_TIME, f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+
+
+def refusal(schedule: Mapping[str, Any], now: datetime) -> str | None:
+    """Why EventBridge Scheduler would not take a schedule that the emulator takes, or None.
+
+    Args:
+        schedule: The body of a CreateSchedule or an UpdateSchedule.
+        now: A time with its time zone.
+    """
+    token = schedule.get("ClientToken", "-")
+    if not re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", token):
+        return f"Value {token!r} at 'clientToken' failed to satisfy constraint: up to 64 letters, digits, - and _."
+    try:
+        next(times({**schedule, "ScheduleExpressionTimezone": "UTC", "CreationDate": now}, now), None)
+    except NotUnderstood as error:
+        return f"Invalid Schedule Expression: {error}"
+    return None
 
 
 class Scheduler:
@@ -179,6 +197,16 @@ def main() -> None:
 
     if not hasattr(scheduler, "start_scheduler"):
         raise SystemExit("This version of the emulator starts its scheduler in another way, and would fire twice.")
+
+    def refusing(take: Callable[[str, dict[str, Any]], Any]) -> Callable[[str, dict[str, Any]], Any]:
+        def taken(name: str, body: dict[str, Any]) -> Any:
+            why = refusal(body, datetime.now(UTC)) if body.get("ScheduleExpression") else None
+            return scheduler._error(400, "ValidationException", why) if why else take(name, body)
+
+        return taken
+
+    scheduler._create_schedule = refusing(scheduler._create_schedule)
+    scheduler._update_schedule = refusing(scheduler._update_schedule)
     scheduler.start_scheduler = threading.Thread(target=keep_firing, name="schedules", daemon=True).start
     app.main()
 

@@ -39,7 +39,6 @@ MOST_ALL_REFUSED = 10
 """Where SES refuses more mails than these, and every one, no user is the cause, and the run has failed."""
 LONGEST_INTERVAL = 120
 """Seconds between two mails of one part, so that each invocation gets on."""
-KEPT = timedelta(days=90)
 DAY = timedelta(days=1) / timedelta(seconds=1)
 
 
@@ -93,7 +92,7 @@ def _plan(run: Run) -> list[dict[str, Any]]:
         Rejected: It could not be finished before the week ends.
     """
     chosen = digest.choose(run.now)
-    digest.keep(run.now, chosen, run.now + KEPT)
+    digest.keep(run.now, chosen, run.now + digest.KEPT)
     users = sorted(set(_active_users(run.now))) if chosen else []
     if not users:
         return []
@@ -183,8 +182,10 @@ def _send(user_id: str, run: Run, chosen: list[Chosen], pacer: Pacer | None = No
     posts = digest.pick(user_id, chosen, Site.of(os.environ).base_url)
     if not posts:
         return Skipped("there is nothing to show")
-    delivery_id = f"content_digest:{digest.week_of(run.now)}:{user_id}"
-    return SentToOne(sending.send_once(delivery_id, "content_digest", user, run, kept=KEPT, pacer=pacer, posts=posts))
+    delivery_id = digest.delivery_id(user_id, run.now)
+    return SentToOne(
+        sending.send_once(delivery_id, "content_digest", user, run, kept=digest.KEPT, pacer=pacer, posts=posts)
+    )
 
 
 def _not_for(user: User, now: datetime) -> str | None:

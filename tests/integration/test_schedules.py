@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import boto3
+import pytest
 from support import Backbeat
 
 from backbeat import ledger
@@ -101,3 +102,19 @@ def test_a_schedule_is_switched_and_listed(cloud: Stack, backbeat: Backbeat) -> 
         enabled = backbeat("schedules", "enable", name, "--json")
     assert (enabled["state"], len(enabled["next"])) == ("ENABLED", 3)
     assert "There is no schedule 'nightly'" in backbeat("schedules", "enable", "nightly", fails=True)
+
+
+def test_a_schedule_that_aws_refuses_is_refused(cloud: Stack, refused: list[str]) -> None:
+    scheduler = boto3.client("scheduler")
+    role = "arn:aws:iam::000000000000:role/r"
+    wanted: Any = {
+        "Name": "refused",
+        "GroupName": f"{cloud.name}-delayed",
+        "ScheduleExpression": "rate(1 hour)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": "arn:aws:sqs:us-east-1:000000000000:q", "RoleArn": role, "Input": "{}"},
+    }
+    for more in ({"ClientToken": "a.b"}, {"ScheduleExpression": "cron(99 * * * ? *)"}):
+        with pytest.raises(scheduler.exceptions.ValidationException):
+            scheduler.create_schedule(**{**wanted, **more})
+    refused.clear()

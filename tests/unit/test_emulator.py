@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import Queue
 
-from backbeat_ops.emulator import NotUnderstood, Scheduler, scheduled, times
+from backbeat_ops.emulator import NotUnderstood, Scheduler, refusal, scheduled, times
 
 SUNDAY = datetime(2026, 11, 1, tzinfo=UTC)
 GROUP = "default"
@@ -218,3 +218,22 @@ def test_what_the_queue_did_not_take_is_fired_at_the_next_tick(cloud: Cloud) -> 
     cloud.scheduler.tick(at(1, 1))
     cloud.queue.sqs.create_queue(QueueName=cloud.queue.name)
     assert sorted(cloud.tick(at(1, 1, 1))) == [("hourly", "2026-11-01T01:00:00Z"), ("once", "2026-11-01T01:00:00Z")]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "why"),
+    [
+        ({"ScheduleExpression": "cron(99 * * * ? *)"}, "Invalid Schedule Expression: 'cron(99 * * * ? *)'"),
+        ({"ScheduleExpression": "every hour"}, "Invalid Schedule Expression: 'every hour'"),
+        ({"ScheduleExpression": "rate(1 hour)", "ClientToken": "20261101T040000.000Z-1"}, "'clientToken' failed"),
+        ({"ScheduleExpression": "rate(1 hour)", "ClientToken": "x" * 65}, "'clientToken' failed"),
+    ],
+)
+def test_what_aws_refuses_is_refused_here(schedule: dict[str, Any], why: str) -> None:
+    said = refusal(schedule, SUNDAY)
+    assert said is not None and why in said
+
+
+@pytest.mark.parametrize("more", [{}, {"ClientToken": "a-uuid_4"}, {"ScheduleExpressionTimezone": "Europe/Paris"}])
+def test_what_aws_takes_is_taken_here(more: dict[str, str]) -> None:
+    assert refusal({"ScheduleExpression": "cron(0 9 ? * MON *)", **more}, SUNDAY) is None

@@ -12,10 +12,12 @@ from support import function_environment
 
 from backbeat import models
 from backbeat.app import erasing
+from backbeat.mail import digest
 from backbeat.models import (
     Activity,
     Comment,
     DayCounts,
+    Delivery,
     Follow,
     Like,
     Notification,
@@ -263,6 +265,10 @@ def test_a_user_is_erased_everywhere_and_the_others_keep_true_counts(
     Post.comment(post, "c2", author_id=bob, text="Hi", at=NOW)
     Token.issue(ann, "a1", kind="access", at=NOW, expires_at=LATER)
     Notification(ann, "n1", kind="like", text="Bob likes your post", created_at=NOW).save()
+    for days in (0, 1, 6, 7, 30, 89, 93):
+        sent: Any = {"email": "content_digest", "user_id": ann, "state": "sent", "shelf": "s", "run_id": "r"}
+        at = LATER - timedelta(days=days)
+        Delivery(digest.delivery_id(ann, at), claimed_at=at, logical_time=at, **sent).save()
     archive.write("a-run", "page", [entry for post_id in (post, "p2") if (entry := archive.entry_of(post_id))])
     erased = erasing.erase(ann, at=LATER)
     assert erased == erasing.Erased(

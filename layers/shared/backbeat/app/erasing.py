@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from backbeat.mail import digest
 from backbeat.models import (
     ACTIVITY_KEPT,
     Activity,
@@ -61,7 +62,10 @@ def erase(user_id: str, *, at: datetime) -> Erased:
     delete_all(Activity, (Activity(day_key(day, user_id), user_id) for day in days))
     archived = archive.forget(user_id)
     joined = [user.day for user in User.query(user_id)]
-    Delivery(f"welcome:{user_id}").delete()
+    # One week more at each end: rows go some days after they expire, and a week may have just begun.
+    weeks = range(-1, digest.KEPT // digest.WEEK + 3)
+    mails = [f"welcome:{user_id}", *(digest.delivery_id(user_id, at - week * digest.WEEK) for week in weeks)]
+    delete_all(Delivery, (Delivery(mail) for mail in mails))
     User(user_id).delete()
     DayCounts.mark(joined)
     return Erased(bool(joined), follows, likes, comments, posts, tokens, notifications, archived)

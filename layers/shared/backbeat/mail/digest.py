@@ -18,6 +18,8 @@ POSTS_EACH = 10
 LONGEST_TEXT = 240
 """Characters of a post that a digest shows."""
 WEEK = timedelta(days=7)
+KEPT = timedelta(days=90)
+"""How long it is remembered what a week's digest was made of, and to whom it went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,11 @@ class Entry:
     comments: int
     followed: bool
     url: str
+
+
+def delivery_id(user_id: str, now: datetime) -> str:
+    """What makes a user's digest of the week of `now` one email."""
+    return f"content_digest:{week_of(now)}:{user_id}"
 
 
 def week_of(now: datetime) -> str:
