@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test invoke invoke-all bench-sweeps bench-media drawing check format lock clean
+.PHONY: help setup run test invoke invoke-all bench-sweeps bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,13 @@ lock: ## Pin the dependencies anew, with hashes (needs uv; UPGRADE=1 takes the n
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml layers/shared/requirements.in layers/imaging/requirements.in \
 	  --extra ops --group dev -o requirements/dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group emulator -o requirements/emulator.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group checkov -o requirements/checkov.txt
+
+checkov: setup ## Look for what is unsafe in the template as it is deployed (needs uv)
+	@uv venv --quiet --allow-existing --python $(BIN)/python .backbeat/checkov/venv
+	@uv pip install --quiet --python .backbeat/checkov/venv/bin/python --require-hashes -r requirements/checkov.txt
+	@AWS_DEFAULT_REGION=us-east-1 PYTHONPATH=tests $(BIN)/python tests/expanded.py > .backbeat/checkov/template.json
+	@.backbeat/checkov/venv/bin/checkov --config-file .checkov.yaml --file .backbeat/checkov/template.json
 
 bench-media: setup ## Time pictures beside naive Pillow, sharp and pyvips (needs uv and npm; ROUNDS=5)
 	@uv venv --quiet --allow-existing --python $(BIN)/python .backbeat/bench/venv
