@@ -8,7 +8,7 @@ import boto3
 import pytest
 from pynamodb.connection import Connection
 from pynamodb.exceptions import CancellationReason, TransactWriteError, VerboseClientError
-from support import function_environment
+from support import Calls, Killed, function_environment
 
 from backbeat import models
 from backbeat.app import erasing
@@ -199,10 +199,82 @@ def test_a_refresh_token_is_exchanged_once_and_used_twice_ends_its_family(ann: s
     assert {token.token_id: token.family for token in Token.query(ann)} == {"r1": "r1", "r2": "r1"}
     with pytest.raises(TokenReused):
         Token.rotate(ann, "r1", "r3", at=LATER, expires_at=until)
-    assert not list(Token.query(ann))
+    assert {token.token_id for token in Token.query(ann)} == {"ban#family#r1"}
     Token.issue(ann, "r9", kind="refresh", at=NOW, expires_at=until)
     with pytest.raises(Token.DoesNotExist, match="has expired"):
         Token.rotate(ann, "r9", "r10", at=until, expires_at=until + timedelta(days=1))
+
+
+@pytest.mark.parametrize("meanwhile", ["PutItem", "BatchWriteItem"])
+def test_an_exchange_that_meets_the_end_of_its_family_leaves_nothing_of_it(
+    ann: str, calls: Calls, meanwhile: str
+) -> None:
+    """Whether it comes before the family is banned, or after its tokens were read to be deleted."""
+    until = NOW + timedelta(days=14)
+    Token.issue(ann, "t1", kind="refresh", at=NOW, expires_at=until)
+    Token.rotate(ann, "t1", "t2", at=NOW, expires_at=until)
+    thief: list[Any] = []
+
+    def exchange() -> None:
+        try:
+            thief.append(Token.rotate(ann, "t2", "t3", at=NOW, expires_at=until))
+        except TokenReused as error:
+            thief.append(str(error))
+
+    calls.before(meanwhile, "TokensTable" if meanwhile == "PutItem" else None, exchange)
+    with pytest.raises(TokenReused):
+        Token.rotate(ann, "t1", "t4", at=NOW, expires_at=until)
+    assert len(thief) == 1
+    assert [token.token_id for token in Token.query(ann) if token.kind == "refresh"] == []
+
+
+def test_an_exchange_that_was_under_way_when_its_family_ended_does_not_take_place(ann: str, calls: Calls) -> None:
+    until = NOW + timedelta(days=14)
+    Token.issue(ann, "t1", kind="refresh", at=NOW, expires_at=until)
+    calls.before("TransactWriteItems", None, lambda: Token.revoke_family(ann, "t1"))
+    with pytest.raises(Token.DoesNotExist):
+        Token.rotate(ann, "t1", "t2", at=NOW, expires_at=until)
+    assert {token.token_id for token in Token.query(ann)} == {"ban#family#t1"}
+
+
+def test_a_family_whose_end_was_cut_off_stays_ended(ann: str, calls: Calls) -> None:
+    until = NOW + timedelta(days=14)
+    Token.issue(ann, "t1", kind="refresh", at=NOW, expires_at=until)
+
+    def killed() -> None:
+        raise Killed
+
+    calls.before("BatchWriteItem", None, killed)
+    with pytest.raises(Killed):
+        Token.revoke_family(ann, "t1")
+    with pytest.raises(TokenReused, match="'t1' is of a family that is revoked"):
+        Token.rotate(ann, "t1", "t2", at=NOW, expires_at=until)
+    assert {token.token_id for token in Token.query(ann)} == {"ban#family#t1"}
+
+
+def test_an_exchange_writes_all_or_nothing(ann: str) -> None:
+    until = NOW + timedelta(days=14)
+    Token.issue(ann, "t1", kind="refresh", at=NOW, expires_at=until)
+    Token.issue(ann, "other", kind="access", at=NOW, expires_at=until)
+    with pytest.raises(ValueError, match="new_id 'other' is the id of another token"):
+        Token.rotate(ann, "t1", "other", at=LATER, expires_at=until)
+    Token.issue("nobody", "t1", kind="refresh", at=NOW, expires_at=until)
+    with pytest.raises(User.DoesNotExist):
+        Token.rotate("nobody", "t1", "t2", at=LATER, expires_at=until)
+    with pytest.raises(User.DoesNotExist):
+        Token.renew("nobody", "t1", at=LATER, expires_at=LATER)
+    assert [(token.token_id, token.rotated_at) for token in Token.query("nobody")] == [("t1", None)]
+    assert Token.rotate(ann, "t1", "t2", at=NOW, expires_at=until).family == "t1", "though no login is new"
+    assert Token.issue(ann, "t1", kind="refresh", at=LATER, expires_at=until).rotated_at == NOW, "issued again"
+
+
+def test_a_session_is_seen_and_its_user_back_at_once(ann: str, calls: Calls) -> None:
+    """Or a cleaning between the two would take the session of a user who still seems to be away."""
+    Token.issue(ann, "s1", kind="session", at=NOW)
+    calls.clear()
+    Token.seen(ann, "s1", at=LATER)
+    assert (calls.number("TransactWriteItems", None), calls.number("UpdateItem", "TokensTable")) == (1, 0)
+    assert (User.get(ann).last_login_at, Token.get(ann, "s1").last_seen_at) == (LATER, LATER)
 
 
 def test_a_ban_lasts_as_long_as_the_token(ann: str) -> None:
@@ -251,6 +323,14 @@ def test_a_post_is_removed_with_all_that_belongs_to_it(post: str, ann: str, bob:
     left = boto3.client("s3").list_objects_v2(Bucket="mediabucket")["Contents"]
     assert [item["Key"] for item in left] == [f"posts/{post}0/a.webp"]
     assert {row.day for row in DayCounts.query("counts") if row.changes} == {"2026-11-01", "2026-11-02"}
+
+
+def test_a_comment_made_while_its_post_is_removed_goes_with_it(
+    post: str, bob: str, buckets: None, calls: Calls
+) -> None:
+    calls.before("TransactWriteItems", None, lambda: Post.comment(post, "c1", author_id=bob, text="Wait", at=LATER))
+    assert Post.remove(post, at=LATER)
+    assert not list(Comment.scan())
 
 
 def test_a_user_is_erased_everywhere_and_the_others_keep_true_counts(

@@ -75,6 +75,7 @@ class Check:
     model: type[Model]
     key: str
     condition: Condition
+    range_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,8 +138,8 @@ def write_together(*writes: Write) -> list[Write]:
 
 def _add(write: Write, transaction: TransactWrite) -> None:
     match write:
-        case Check(model, key, condition):
-            transaction.condition_check(model, key, condition=condition)
+        case Check(model, key, condition, range_key):
+            transaction.condition_check(model, key, range_key, condition=condition)
         case Delete(row, condition):
             transaction.delete(row, condition)
         case Save(row, perhaps):

@@ -243,19 +243,20 @@ class Post(Model):
 
         It may be repeated, and goes on where it was cut off.
         """
-        comments = list(Comment.query(post_id))
-        days = [comment.day for comment in comments]
         try:
             post = Post.get(post_id, consistent_read=True)
         except Post.DoesNotExist:
-            there = False
+            there, days = False, []
         else:
+            days = [post.day]
+            DayCounts.mark(days)
             there = delete_post(post, Post.post_id.exists(), at=at)
-            days.append(post.day)
+        # Nobody likes or comments on a post that is gone, so that none comes after these.
+        comments = list(Comment.query(post_id, consistent_read=True))
+        DayCounts.mark([*days, *(comment.day for comment in comments)])
         delete_all(Comment, comments)
-        delete_all(Like, Like.query(post_id))
+        delete_all(Like, Like.query(post_id, consistent_read=True))
         delete_files(files_of(post_id))
-        DayCounts.mark(days)
         return there
 
     @staticmethod

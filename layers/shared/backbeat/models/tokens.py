@@ -13,15 +13,9 @@ from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
-from backbeat.models.base import (
-    Save,
-    Table,
-    Update,
-    update_if,
-    write_together,
-)
+from backbeat.models.base import Check, Save, Table, Update, delete_all, save_if
 from backbeat.models.keys import day_key
-from backbeat.models.users import User
+from backbeat.models.users import write_with_login
 
 
 class TokenReused(Exception):
@@ -98,7 +92,10 @@ class Token(Model):
 
     @staticmethod
     def issue(user_id: str, token_id: str, *, kind: str, at: datetime, expires_at: datetime | None = None) -> "Token":
-        """Add a token.
+        """Add a token; one that is there already stays as it is.
+
+        Returns:
+            The token as it is there.
 
         Raises:
             ValueError: The kind is unknown, or a token that is no session does not expire.
@@ -108,33 +105,43 @@ class Token(Model):
         if expires_at is None and kind != "session":
             raise ValueError(f"token {token_id!r}: only a session needs no expires_at")
         token = Token.new(user_id, token_id, kind=kind, created_at=at, expires_at=expires_at)
-        token.save()
+        if not save_if(token, Token.token_id.does_not_exist()):
+            token.refresh(consistent_read=True)
         return token
 
     @staticmethod
     def rotate(user_id: str, token_id: str, new_id: str, *, at: datetime, expires_at: datetime) -> "Token":
         """Exchange a refresh token for the next of its family; its user has come back by that.
 
-        One that was exchanged before is a sign of theft, and ends the whole family (RFC 9700, section 4.14.2).
+        One that was exchanged before is a sign of theft, and ends the whole family (RFC 9700, section 4.14.2). An
+        exchange that meets the end of its family on the way does not take place.
 
         Raises:
             Token.DoesNotExist: There is no such token, or it has expired.
-            TokenReused: It was exchanged before; the family is revoked.
+            TokenReused: It was exchanged before, or another of its family was; the family is revoked.
+            User.DoesNotExist: There is no such user.
+            ValueError: There is a token called `new_id` already.
         """
         old = Token.get(user_id, token_id, consistent_read=True)
-        new = Token.new(
-            user_id, new_id, kind="refresh", created_at=at, expires_at=expires_at, family=old.family or token_id
-        )
+        family = old.family or token_id
+        new = Token.new(user_id, new_id, kind="refresh", created_at=at, expires_at=expires_at, family=family)
 
+        add = Save(new, Token.token_id.does_not_exist())
         exchangeable = Token.rotated_at.does_not_exist() & (Token.expires_at > at)
-        if write_together(Save(new), Update(old, [Token.rotated_at.set(at)], exchangeable)):
+        spend = Update(old, [Token.rotated_at.set(at)], exchangeable)
+        living = Check(Token, user_id, Token.token_id.does_not_exist(), _revocation(family))
+        unmet = write_with_login(user_id, at, add, spend, living)
+        if not unmet:
+            return new
+        if spend in unmet:
             old.refresh(consistent_read=True)
             if not old.rotated_at:
                 raise Token.DoesNotExist(f"token {token_id!r} has expired")
-            Token.revoke_family(user_id, old.family or token_id)
-            raise TokenReused(f"token {token_id!r} was exchanged before; its family is revoked")
-        User.log_in(user_id, at=at)
-        return new
+        if spend in unmet or living in unmet:
+            Token.revoke_family(user_id, family)
+            why = "was exchanged before; its family" if spend in unmet else "is of a family that"
+            raise TokenReused(f"token {token_id!r} {why} is revoked")
+        raise ValueError(f"new_id {new_id!r} is the id of another token")
 
     @staticmethod
     def renew(user_id: str, token_id: str, *, at: datetime, expires_at: datetime) -> None:
@@ -142,13 +149,13 @@ class Token(Model):
 
         Raises:
             Token.DoesNotExist: There is no such token.
+            User.DoesNotExist: There is no such user.
         """
         token = Token.get(user_id, token_id, consistent_read=True)
         actions: list[Action] = [Token.expires_at.set(expires_at), Token.due_day.set(day_key(expires_at, token_id))]
         if token.kind == "session":
             actions += [Token.last_seen_at.set(at), Token.seen_day.set(day_key(at, token_id))]
-        _update_token(token, actions)
-        User.log_in(user_id, at=at)
+        _use(token, actions, at)
 
     @staticmethod
     def seen(user_id: str, token_id: str, *, at: datetime) -> None:
@@ -159,8 +166,7 @@ class Token(Model):
             User.DoesNotExist: There is no such user.
         """
         actions = [Token.last_seen_at.set(at), Token.seen_day.set(day_key(at, token_id))]
-        _update_token(Token(user_id, token_id), actions)
-        User.log_in(user_id, at=at)
+        _use(Token(user_id, token_id), actions, at)
 
     @staticmethod
     def ban(user_id: str, token_id: str, *, at: datetime) -> None:
@@ -188,14 +194,40 @@ class Token(Model):
 
     @staticmethod
     def revoke_family(user_id: str, family: str) -> int:
-        """Delete a refresh token with all it was exchanged for; return how many."""
-        tokens = [token for token in Token.query(user_id, consistent_read=True) if token.family == family]
-        for token in tokens:
-            token.delete()
-        return len(tokens)
+        """Delete a refresh token with all it was exchanged for; return how many.
+
+        The ban of the family comes first. An exchange writes only where there is none, so that it has either taken
+        place before, and what it made is deleted here, or does not take place. It may be repeated, and goes on where
+        it was cut off.
+        """
+        tokens = _family(user_id, family)
+        if not tokens:
+            return 0
+        newest = max(tokens, key=lambda token: token.created_at)
+        until = max((token.expires_at for token in tokens if token.expires_at), default=newest.created_at)
+        Token.new(
+            user_id,
+            _revocation(family),
+            kind="blacklist",
+            created_at=newest.created_at,
+            expires_at=until,
+            bans=family,
+        ).save()
+        return delete_all(Token, _family(user_id, family))
 
 
-def _update_token(token: Token, actions: Sequence[Action]) -> None:
-    """Update a token that exists."""
-    if not update_if(token, actions, Token.token_id.exists()):
+def _revocation(family: str) -> str:
+    """The id of the ban of a whole family."""
+    return f"ban#family#{family}"
+
+
+def _family(user_id: str, family: str) -> list[Token]:
+    """All tokens of a family, as they are now."""
+    return [token for token in Token.query(user_id, consistent_read=True) if token.family == family]
+
+
+def _use(token: Token, actions: Sequence[Action], at: datetime) -> None:
+    """Update a token that exists; its user has come back by that."""
+    change = Update(token, actions, Token.token_id.exists())
+    if change in write_with_login(token.user_id, at, change):
         raise Token.DoesNotExist(f"token {token.token_id!r} does not exist")

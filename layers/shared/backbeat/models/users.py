@@ -12,15 +12,18 @@ from pynamodb.attributes import (
     UnicodeSetAttribute,
     UTCDateTimeAttribute,
 )
+from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
 from backbeat.models.base import (
+    Check,
     Delete,
     Save,
     Table,
     Update,
+    Write,
     delete_counted,
     save_if,
     update_if,
@@ -178,11 +181,39 @@ class User(Model):
         Raises:
             User.DoesNotExist: There is no such user.
         """
-        newer = User.last_login_at.does_not_exist() | (User.last_login_at < at)
-        actions = [User.last_login_at.set(at), User.login_day.set(day_key(at, user_id))]
-        if not update_if(User(user_id), actions, User.user_id.exists() & newer):
+        actions, newer = _login(user_id, at)
+        if not update_if(User(user_id), actions, newer):
             User.get(user_id)  # raises where the reason is that there is none
         Activity.record(user_id, at=at)
+
+
+def write_with_login(user_id: str, at: datetime, *writes: Write) -> list[Write]:
+    """Write rows together with the login of their user that they amount to; an older login than the last known is none.
+
+    Whoever deletes what a user who stays away has left, on the condition that they still do, meets them on their row.
+
+    Returns:
+        The writes whose conditions did not hold, and then nothing was written; none of them where all was.
+
+    Raises:
+        User.DoesNotExist: There is no such user, and the other conditions hold.
+    """
+    login: Write = Update(User(user_id), *_login(user_id, at))
+    unmet = write_together(login, *writes)
+    if unmet == [login]:
+        login = Check(User, user_id, User.user_id.exists())
+        unmet = write_together(login, *writes)
+        if unmet == [login]:
+            raise User.DoesNotExist(f"user {user_id!r} does not exist")
+    if not unmet:
+        Activity.record(user_id, at=at)
+    return [write for write in unmet if write is not login]
+
+
+def _login(user_id: str, at: datetime) -> tuple[list[Action], Condition]:
+    """The change of a login, and its condition: that the user is there, and was not seen later."""
+    newer = User.last_login_at.does_not_exist() | (User.last_login_at < at)
+    return [User.last_login_at.set(at), User.login_day.set(day_key(at, user_id))], User.user_id.exists() & newer
 
 
 def count_user(user_id: str, change: Action, at: datetime) -> Update:
