@@ -28,12 +28,12 @@ from backbeat.sweeps import (
     add_up,
     advance,
     as_read,
-    first_day,
+    held,
     in_parts,
+    last_run,
     partitions,
     spread,
     walk,
-    watermark,
 )
 from backbeat.tasks import cleanup_expired_tokens
 
@@ -97,13 +97,15 @@ def handle(run: Run, idle_days: int = 30, full: bool = False) -> TokensCleaned |
 
 
 def plan(run: Run, away_since: datetime, full: bool) -> list[Json]:
-    """The partitions of what has become due since the watermarks; in a first or full run, since the oldest of each."""
+    """The partitions of what has become due since the last run; in a first or full run, all that hold any of it."""
     parts: list[Json] = []
-    expired, away = (None, None) if full else (watermark(run.task.name), watermark(run.task.name, "away_since"))
-    for name, since, until in (("due", expired, run.now), ("seen", away, away_since), ("login", away, away_since)):
-        first = since.date() if since else first_day(*INDEXES[name])
-        if first:
-            parts += spread(name, partitions(first, until.date()))
+    for name, of, until in (
+        ("due", "until", run.now),
+        ("seen", "away_since", away_since),
+        ("login", "away_since", away_since),
+    ):
+        since = None if full else last_run(run.task.name, until, of)
+        parts += spread(name, partitions(since.date(), until.date()) if since else held(*INDEXES[name], until.date()))
     return parts
 
 

@@ -12,7 +12,7 @@ shown again. A post is deleted only as it stands in a manifest that was written 
 import json
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
@@ -36,12 +36,12 @@ from backbeat.sweeps import (
     add_up,
     advance,
     as_read,
-    first_day,
+    held,
     in_parts,
+    last_run,
     partitions,
     spread,
     walk,
-    watermark,
 )
 from backbeat.tasks import cleanup_old_posts
 
@@ -126,20 +126,20 @@ def handle(
 
 
 def plan_survey(run: Run, full: bool) -> list[Json]:
-    """What has come of age since the last run (of a first or a full one, ever), was hidden a while ago, was touched."""
-    since = watermark(run.task.name)
-    of_age, out_of_grace = run.now - OLD, run.now - GRACE
+    """What has come of age since the last run (of a first or a full one, ever), was hidden a while ago, was touched.
+
+    Where it is not known what was touched, in a first run and after a long gap, all that is hidden is looked at.
+    """
+    since = last_run(run.task.name, run.now)
+    of_age, shown_until = (run.now - OLD).date(), (run.now - GRACE if since else run.now).date()
     touched = partitions((since - timedelta(hours=1)).date(), run.now.date()) if since else []
     if since and not full:
         oldest, first_hidden = (since - OLD).date(), (since - GRACE).date()
+        made, hidden = partitions(oldest, of_age), partitions(first_hidden, shown_until)
     else:
-        oldest = first_day(Post.by_day, "day") or of_age.date()
-        first_hidden = first_day(Post.by_hiding, "hidden_day") or out_of_grace.date()
-    made, hidden = partitions(oldest, of_age.date()), partitions(first_hidden, out_of_grace.date())
-    covered = {
-        "made": [str(oldest), str(of_age.date())],
-        "hidden": [str(first_hidden), str(out_of_grace.date())],
-    }
+        oldest = first_hidden = date.min
+        made, hidden = held(Post.by_day, "day", of_age), held(Post.by_hiding, "hidden_day", shown_until)
+    covered = {"made": [f"{oldest}", f"{of_age}"], "hidden": [f"{first_hidden}", f"{shown_until}"]}
     parts = spread("by_day", made) + spread("by_hiding", hidden) + spread("by_touch", touched)
     return [{**part, **covered} for part in parts]
 

@@ -20,7 +20,7 @@ from backbeat.sweeps import (
     add_up,
     advance,
     as_read,
-    first_day,
+    held,
     in_parts,
     not_newer,
     partitions,
@@ -76,7 +76,7 @@ def handle(run: Run, full: bool = False) -> PostsScored | InParts | PartDone:
 def plan(run: Run, full: bool) -> list[Json]:
     """The partitions of the posts that are young, and of those that were touched since the watermark; or of all."""
     if full:
-        return spread("by_day", partitions(first_day(Post.by_day, "day") or run.now.date(), run.now.date()))
+        return spread("by_day", held(Post.by_day, "day", run.now.date()))
     young = partitions((run.now - YOUNG).date(), run.now.date())
     # Before the first run, posts that are older and untouched have no score, and no count that could give them one.
     since = watermark(run.task.name) or run.now - YOUNG
@@ -97,7 +97,7 @@ def engagement_score(likes: float, comments: float, shares: float, views: float,
 def rescore(page: list[Post], now: datetime, made_before: date | None, tally: Counter[str]) -> None:
     """Score a page of posts (of those made before a day, where one is given), and write the scores that differ."""
     for post in Post.batch_get([row.post_id for row in page]):
-        if made_before and post.day and date.fromisoformat(post.day.partition("#")[0]) >= made_before:
+        if made_before and post.day and post.day.partition("#")[0] >= f"{made_before}":
             continue
         tally["posts"] += 1
         tally[write(post, now)] += 1

@@ -28,11 +28,11 @@ from backbeat.sweeps import (
     advance,
     as_read,
     in_parts,
+    last_run,
     not_newer,
     partitions,
     spread,
     walk,
-    watermark,
 )
 from backbeat.tasks import update_user_statistics
 
@@ -79,7 +79,7 @@ def handle(run: Run, full: bool = False) -> UsersCounted | InParts | PartDone:
 
 def plan(run: Run, full: bool) -> list[Json]:
     """The partitions of the users who were touched since the watermark, and the slices whose turn it is."""
-    since = watermark(run.task.name)
+    since = last_run(run.task.name, run.now)
     if since is None or full:
         return spread("by_slice", slice_keys())
     tonight = run.now.date().toordinal() % NIGHTS

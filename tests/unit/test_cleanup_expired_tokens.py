@@ -77,6 +77,26 @@ def test_the_first_run_begins_with_the_oldest(queue: Queue) -> None:
     assert run_at(handle, queue, NIGHT) == deleted(access=1)
 
 
+def test_one_bad_date_is_one_partition_more(ann: None, queue: Queue) -> None:
+    ancient, far = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+    add("ancient", "access", ancient)
+    add("far", "access", far)
+    add("unseen", "session", last_seen_at=ancient)
+    User.new("eve", name="Eve", email="eve@example.com", created_at=ancient).save()
+    User.log_in("eve", at=ancient)
+    assert run_at(handle, queue, NIGHT) == deleted(access=2, refresh=1, session=2, other=1)
+    assert "far" in left()
+    add("ancient", "access", ancient)
+    assert run_at(handle, queue, NIGHT + timedelta(minutes=1), full=True) == deleted(access=1)
+
+
+def test_after_a_long_gap_it_looks_at_all_there_is(ann: None, queue: Queue, calls: Calls) -> None:
+    sweeps.advance(TASK, NIGHT - 2_000 * DAY)
+    sweeps.advance(TASK, NIGHT - 2_030 * DAY, "away_since")
+    assert run_at(handle, queue, NIGHT) == deleted(access=1, refresh=1, session=1, other=1)
+    assert calls.number("Query", "TokensTable") < 20, "not one for each day of the gap"
+
+
 def test_a_full_run_finds_tokens_that_were_imported(ann: None, queue: Queue) -> None:
     run_at(handle, queue, NIGHT)
     add("imported", "access", NIGHT - 100 * DAY)

@@ -102,6 +102,28 @@ def test_first_they_are_hidden_and_a_month_later_deleted(posts: None, queue: Que
     assert there() == WANTED - {"young"}
 
 
+def test_one_bad_date_is_one_partition_more(posts: None, queue: Queue) -> None:
+    for name, liked in (("first", 0), ("best", 1)):
+        at = datetime(1, 1, 1, tzinfo=UTC)
+        Post.new(name, author_id="ann", text="", created_at=at, likes_count=liked).save()
+        if liked:
+            Post(name).update([Post.visibility.set("hidden"), Post.hidden_from.set("public"), Post.hidden_at.set(at)])
+            Post(name).update([Post.hidden_day.set(day_key(at, name))])
+    first = run_at(handle, queue, SUNDAY)
+    assert (first["hidden"], first["shown"]) == (3, 1)
+    assert run_at(handle, queue, SUNDAY + timedelta(seconds=30), full=True)["to_hide"] == 0
+
+
+def test_after_a_long_gap_it_looks_at_all_there_is(posts: None, queue: Queue, calls: Calls) -> None:
+    sweeps.advance(TASK, SUNDAY - 5 * YEAR)
+    at = SUNDAY - DAY
+    add("regretted", 2 * YEAR, visibility="hidden", hidden_from="public", hidden_at=at, likes_count=1)
+    Post("regretted").update([Post.hidden_day.set(day_key(at, "regretted"))])
+    first = run_at(handle, queue, SUNDAY)
+    assert (first["hidden"], first["shown"]) == (2, 1)
+    assert calls.number("Query", "PostsTable") < 20, "not one for each day of the gap"
+
+
 def test_a_full_run_finds_posts_that_were_imported(posts: None, queue: Queue) -> None:
     run_at(handle, queue, SUNDAY)
     add("imported", 2 * YEAR)

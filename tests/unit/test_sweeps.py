@@ -11,7 +11,7 @@ from support import Context, Queue
 
 from backbeat import ledger, models
 from backbeat.runtime import Implementation, InParts, Run
-from backbeat.sweeps import MOST_HOPS, PartDone, Unfinished, in_parts
+from backbeat.sweeps import MOST_HOPS, PartDone, Unfinished, in_parts, spread
 from backbeat.tasks import process_media_upload
 
 TASK = "process_media_upload"
@@ -53,6 +53,18 @@ class Sweep:
             return in_parts(run, plan=lambda: self.plan, work=add, finish=sum_up)
 
         return Implementation(process_media_upload, handle)
+
+
+def test_no_part_is_told_more_than_a_row_holds() -> None:
+    for keys in (
+        [f"{year:04}-01-01#0" for year in range(10_000)] * 100,
+        [f"{n:04}" + 1_000 * "é" for n in range(9_999)],
+    ):
+        parts = spread("by_day", keys)
+        assert [key for part in parts for key in part["keys"]] == keys
+        assert max(len(json.dumps(part, ensure_ascii=False).encode()) for part in parts) < 400_000
+    assert [len(part["keys"]) for part in spread("by_day", keys[:33])] == [2] * 16 + [1]
+    assert spread("by_day", []) == []
 
 
 def run() -> models.RunRecord:

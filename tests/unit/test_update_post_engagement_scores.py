@@ -69,6 +69,12 @@ def posts(queue: Queue) -> None:
     add("old", 40 * DAY, shares_count=1)
 
 
+def test_a_full_run_takes_a_post_with_a_bad_date(posts: None, queue: Queue) -> None:
+    Post.new("first", author_id="ann", text="", created_at=datetime(1, 1, 1, tzinfo=UTC), likes_count=1).save()
+    assert run_at(handle, queue, NIGHT, full=True) == {"posts": 5, "changed": 5, "busy": 0}
+    assert scores()["first"] == 0.3
+
+
 def test_the_young_are_scored_and_only_what_differs_is_written(posts: None, queue: Queue, calls: Calls) -> None:
     assert run_at(handle, queue, NIGHT) == {"posts": 3, "changed": 3, "busy": 0}
     assert scores() == {"new": 6, "week": 3, "quiet": 0, "old": None}

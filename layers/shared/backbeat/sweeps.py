@@ -37,6 +37,11 @@ MOST_HOPS = 10
 loop detection to prevent infinite loops", Lambda developer guide): one plans, one is the part's first, ten follow."""
 MOST_OF_A_KIND = 32
 """Into how many parts one index is split at most."""
+LARGEST_SPEC = 200_000
+"""Bytes of the keys that a part is told to walk. DynamoDB's items hold 400 kB."""
+LONGEST_GAP = timedelta(days=400)
+"""How long ago a task's last run may be for the next to look for what has changed since. After a longer gap it looks at
+all there is, as the first does, rather than ask for every day of the gap."""
 PAGE = 100
 """Rows that are worked on at a time: as many as one BatchGetItem reads."""
 SECONDS_TO_STOP = 30
@@ -153,8 +158,12 @@ def partitions(first: date, last: date) -> list[str]:
 
 
 def spread(index: str, keys: Sequence[str]) -> list[Json]:
-    """Parts that walk an index's partitions, one each, or several where there are more than 32 of them."""
-    size = max(1, -(-len(keys) // MOST_OF_A_KIND))
+    """Parts that walk an index's partitions, one each, or several where there are more than 32 of them.
+
+    No part is told more than a row holds, so that there are more than 32 parts where there are very many partitions.
+    """
+    longest = max((len(key.encode()) for key in keys), default=0) + len('"", ')
+    size = max(1, min(-(-len(keys) // MOST_OF_A_KIND), LARGEST_SPEC // longest))
     return [{"index": index, "keys": keys[start : start + size]} for start in range(0, len(keys), size)]
 
 
@@ -166,20 +175,26 @@ def watermark(task: str, name: str = "until") -> datetime | None:
         return None
 
 
+def last_run(task: str, now: datetime, name: str = "until") -> datetime | None:
+    """How far a task has come, or None where a run has to look at all there is: the first, and one after a long gap."""
+    until = watermark(task, name)
+    return until if until and now - until <= LONGEST_GAP else None
+
+
 def advance(task: str, until: datetime, name: str = "until") -> None:
     """Move a task's watermark on; it never moves back."""
     row = Watermark(f"watermark#{task}", name, until=until)
     save_if(row, Watermark.task.does_not_exist() | (Watermark.until < until))
 
 
-def first_day(index: "GlobalSecondaryIndex[Any]", key: str) -> date | None:
-    """The oldest day in an index by day, whose hash key is `key`, or None where it is empty.
+def held(index: "GlobalSecondaryIndex[Any]", key: str, last: date) -> list[str]:
+    """The partitions of an index by day that hold rows, up to a day; `key` is the name of the index's hash key.
 
-    This reads the whole index, keys only, as an index cannot be asked for its smallest partition. A task needs
-    it once, before it has a watermark.
+    This reads the whole index, keys only, as an index cannot be asked for its partitions. A task needs it once, before
+    it has a watermark. What it is sized by are rows that exist: a date of the year 1 is one partition more.
     """
-    oldest: str | None = min((getattr(row, key) for row in index.scan(attributes_to_get=[key])), default=None)
-    return date.fromisoformat(oldest.partition("#")[0]) if oldest else None
+    found = {getattr(row, key) for row in index.scan(attributes_to_get=[key])}
+    return sorted(name for name in found if name.partition("#")[0] <= f"{last}")
 
 
 def as_read(attribute: Any, value: Any) -> Condition:
