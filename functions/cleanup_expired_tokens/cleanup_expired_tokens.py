@@ -3,13 +3,13 @@
 Three kinds of rows are due: tokens whose expiry has passed, sessions that were not seen for 30 days, and all tokens of
 users who did not log in for 30 days. Each is found by its day, so a run reads what became due since the last one. Two
 kinds outlive their own expiry: the ban of a token that lives on, and a refresh token whose family lives on, for whoever
-uses such a token again may have stolen it. They are put off until the other is gone.
+uses such a token again may have stolen it. They are put off until the other is gone; of a family's, the last hundred.
 
 Every delete is conditional on what was read, so a token that is renewed meanwhile stays.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +36,10 @@ from backbeat.sweeps import (
     walk,
 )
 from backbeat.tasks import cleanup_expired_tokens
+
+SPENT_KEPT = 100
+"""How many refresh tokens of a family that lives on are kept after their expiry, the last exchanged ones: who uses an
+older one gets nothing for it, but is not taken for a thief."""
 
 INDEXES: dict[str, tuple[GlobalSecondaryIndex[Any], str]] = {
     "due": (Token.by_due, "due_day"),
@@ -111,35 +115,63 @@ def plan(run: Run, away_since: datetime, full: bool) -> list[Json]:
 
 def clean_expired(page: list[Token], now: datetime, tally: Counter[str]) -> None:
     """Delete the tokens of a page whose expiry has passed, or put them off where another needs them."""
-    for token in Token.batch_get([(row.user_id, row.token_id) for row in page]):
+    found_on = {(row.user_id, row.token_id): row.due_day for row in page}
+    families: dict[str, set[str]] = defaultdict(set)
+    others: list[Token] = []
+    for token in Token.batch_get(list(found_on)):
         if token.expires_at is None or token.expires_at > now:
             continue  # later on its day, or renewed
-        needed_until = lifetime_of_what_needs(token)
+        if token.due_day != found_on[token.user_id, token.token_id]:
+            continue  # put off with its family since
+        if token.kind == "refresh" and token.family:
+            families[token.user_id].add(token.family)
+        else:
+            others.append(token)
+    for user_id, names in families.items():
+        clean_families(user_id, names, now, tally)
+    banned = [(token.user_id, token.bans) for token in others if token.kind == "blacklist" and token.bans]
+    lifetimes = {
+        (token.user_id, token.token_id): token.expires_at for token in Token.batch_get(banned, consistent_read=True)
+    }
+    for token in others:
+        needed_until = lifetimes.get((token.user_id, token.bans)) if token.kind == "blacklist" else None
         if needed_until and needed_until > now:
             put_off(token, needed_until, tally)
         else:
             delete(token, as_read(Token.expires_at, token.expires_at), tally)
 
 
-def lifetime_of_what_needs(token: Token) -> datetime | None:
-    """Until when the token that a ban is for, or the rest of a refresh token's family, lives."""
-    if token.kind == "blacklist" and token.bans:
-        needing: Sequence[Token] = list(Token.query(token.user_id, Token.token_id == token.bans, consistent_read=True))
-    elif token.kind == "refresh" and token.family:
-        # All tokens of a user are one partition, so that a token exchanged just now is seen.
-        needing = list(Token.query(token.user_id, filter_condition=Token.family == token.family, consistent_read=True))
-    else:
-        return None
-    return max((other.expires_at for other in needing if other.expires_at), default=None)
+def clean_families(user_id: str, families: Collection[str], now: datetime, tally: Counter[str]) -> None:
+    """Delete what has expired of a user's families of refresh tokens, or put it off where a family lives on.
+
+    It takes all of a family that has expired, not only what is on a page, so that a family is read once. All tokens
+    of a user are one partition, so that a token exchanged just now is seen.
+    """
+    members: dict[str, list[Token]] = defaultdict(list)
+    for token in Token.query(user_id, consistent_read=True):
+        if token.kind == "refresh" and token.family in families and token.expires_at:
+            members[token.family].append(token)
+    for family in members.values():
+        lives_until = max(token.expires_at for token in family)
+        expired = [token for token in family if token.expires_at <= now]
+        newest_first = sorted(expired, key=lambda token: token.rotated_at or now, reverse=True)
+        kept = newest_first[:SPENT_KEPT] if lives_until > now else []
+        for token in newest_first[len(kept) :]:
+            delete(token, as_read(Token.expires_at, token.expires_at), tally)
+        for token in kept:
+            put_off(token, lives_until, tally)
 
 
 def put_off(token: Token, until: datetime, tally: Counter[str]) -> None:
     """Let a token be due again only when what needs it has expired; a ban holds as long as that, too."""
-    actions: list[Action] = [Token.due_day.set(day_key(until, token.token_id))]
+    due_day = day_key(until, token.token_id)
+    if due_day == token.due_day:
+        return
+    actions: list[Action] = [Token.due_day.set(due_day)]
     if token.kind == "blacklist":
         actions.append(Token.expires_at.set(until))
-    put = update_if(token, actions, as_read(Token.expires_at, token.expires_at))
-    tally["needed" if put else "renewed"] += 1
+    as_found = as_read(Token.expires_at, token.expires_at) & as_read(Token.due_day, token.due_day)
+    tally["needed" if update_if(token, actions, as_found) else "renewed"] += 1
 
 
 def clean_unseen(page: list[Token], away_since: datetime, tally: Counter[str]) -> None:

@@ -151,6 +151,38 @@ def test_a_family_stays_together_until_its_newest_token_is_gone(queue: Queue) ->
     assert left() == set()
 
 
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_family_of_many_rotations_is_read_once(queue: Queue, calls: Calls, lives: bool) -> None:
+    User.join("ann", name="Ann", email="ann@example.com", at=NIGHT - DAY)
+    with Token.batch_write() as batch:
+        for number in range(400):
+            at = NIGHT - 600 * HOUR + number * HOUR
+            spent = {"family": "r000", "rotated_at": at + HOUR}
+            batch.save(Token.new("ann", f"r{number:03}", kind="refresh", created_at=at, expires_at=at + DAY, **spent))
+    if lives:
+        add("newest", "refresh", NIGHT + DAY, family="r000")
+    calls.clear()
+    assert run_at(handle, queue, NIGHT) == (deleted(refresh=300, needed=100) if lives else deleted(refresh=400))
+    assert left() == ({f"r{number}" for number in range(300, 400)} | {"newest"} if lives else set())
+    assert calls.number("Query", "TokensTable") < 60, "the days from the first on, and the user"
+    calls.clear()
+    assert run_at(handle, queue, NIGHT + HOUR) == NOTHING
+    if lives:
+        assert run_at(handle, queue, NIGHT + 2 * DAY) == deleted(refresh=101)
+    assert left() == set()
+
+
+def test_a_page_of_bans_asks_for_what_they_ban_at_once(queue: Queue, calls: Calls) -> None:
+    with Token.batch_write() as batch:
+        for number in range(40):
+            ban = {"kind": "blacklist", "bans": f"a{number}", "created_at": NIGHT - DAY}
+            batch.save(Token.new("ann", f"ban#a{number}", expires_at=NIGHT - HOUR, **ban))
+    add("a7", "access", NIGHT + DAY)
+    calls.clear()
+    assert run_at(handle, queue, NIGHT) == deleted(blacklist=39, needed=1)
+    assert calls.number("Query", "TokensTable") + calls.number("GetItem", "TokensTable") < 10
+
+
 def test_a_token_renewed_between_the_read_and_the_delete_stays(ann: None, queue: Queue, calls: Calls) -> None:
     for token in Token.query("ann"):
         token.delete()
