@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, islice
 from math import log
+from typing import Any
 
 from pynamodb.models import Model
 
@@ -319,7 +320,7 @@ class Network:
             )
             self._was_active(somebody.user_id, at)
         self._was_active(post.author.user_id, post.at)
-        counts = {
+        counts: dict[str, Any] = {
             "likes_count": len(likers),
             "comments_count": comments,
             "shares_count": int(len(likers) * r.random() * 0.2),

@@ -184,8 +184,8 @@ def clean_unseen(page: list[Token], away_since: datetime, tally: Counter[str]) -
 def clean_away(page: list[User], away_since: datetime, tally: Counter[str]) -> None:
     """Delete all tokens, but not the bans, of the users of a page who did not log in since."""
     for user in User.batch_get([row.user_id for row in page]):
-        if user.last_login_at is None or user.last_login_at > away_since:
-            continue
+        if user.last_login_at is None or user.last_login_at > away_since or user.last_login_at == user.created_at:
+            continue  # here, or of whom it is not known when they logged in, as after an import
         tokens = [token for token in Token.query(user.user_id, consistent_read=True) if token.kind != "blacklist"]
         if tokens:
             tally["away"] += 1

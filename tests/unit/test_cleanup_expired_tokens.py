@@ -199,7 +199,8 @@ def test_a_token_renewed_between_the_read_and_the_delete_stays(ann: None, queue:
 
 def test_the_tokens_of_users_who_stay_away_go_but_their_bans_stay(queue: Queue) -> None:
     for user, ago in (("away", 31), ("here", 29)):
-        User.join(user, name=user, email=f"{user}@example.com", at=NIGHT - ago * DAY)
+        User.join(user, name=user, email=f"{user}@example.com", at=NIGHT - 90 * DAY)
+        User.log_in(user, at=NIGHT - ago * DAY)
         for kind in ("access", "refresh", "session"):
             add(kind, kind, NIGHT + 100 * DAY, user=user, last_seen_at=NIGHT)
         add("ban#access", "blacklist", NIGHT + 100 * DAY, user=user, bans="access")
@@ -208,8 +209,19 @@ def test_the_tokens_of_users_who_stay_away_go_but_their_bans_stay(queue: Queue) 
     assert left("here") == {"access", "refresh", "session", "ban#access"}
 
 
+def test_a_user_of_whom_no_login_is_known_is_not_away(queue: Queue) -> None:
+    """As one who was imported with the day they joined, and then got a token, or brought one."""
+    for user in ("imported", "came"):
+        User.join(user, name=user, email=f"{user}@example.com", at=NIGHT - 400 * DAY)
+    add("brought", "refresh", NIGHT + DAY, user="imported")
+    Token.issue("came", "got", kind="refresh", at=NIGHT - DAY, expires_at=NIGHT + DAY)
+    assert run_at(handle, queue, NIGHT) == NOTHING
+    assert (left("imported"), left("came")) == ({"brought"}, {"got"})
+
+
 def test_a_user_who_comes_back_meanwhile_keeps_what_is_left(queue: Queue, calls: Calls) -> None:
-    User.join("ann", name="Ann", email="ann@example.com", at=NIGHT - 31 * DAY)
+    User.join("ann", name="Ann", email="ann@example.com", at=NIGHT - 90 * DAY)
+    User.log_in("ann", at=NIGHT - 31 * DAY)
     for name in ("a", "b", "c"):
         add(name, "access", NIGHT + 100 * DAY)
     calls.before("TransactWriteItems", None, lambda: User.log_in("ann", at=NIGHT))
@@ -218,7 +230,8 @@ def test_a_user_who_comes_back_meanwhile_keeps_what_is_left(queue: Queue, calls:
 
 
 def test_a_token_of_a_user_who_stays_away_that_is_renewed_meanwhile_stays(queue: Queue, calls: Calls) -> None:
-    User.join("ann", name="Ann", email="ann@example.com", at=NIGHT - 31 * DAY)
+    User.join("ann", name="Ann", email="ann@example.com", at=NIGHT - 90 * DAY)
+    User.log_in("ann", at=NIGHT - 31 * DAY)
     for name in ("a", "b"):
         add(name, "access", NIGHT + 100 * DAY)
     calls.before(

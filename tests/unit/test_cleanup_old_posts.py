@@ -140,6 +140,7 @@ def test_a_full_run_finds_posts_that_were_imported(posts: None, queue: Queue) ->
 def due(queue: Queue) -> dict[str, list[dict[str, Any]]]:
     """Two posts hidden 31 days ago, with comments, likes and files; the rows of all as they were before that."""
     User.join("ann", name="Ann", email="ann@example.com", at=SUNDAY - 2 * YEAR)
+    User.join("bob", name="Bob", email="bob@example.com", at=SUNDAY - 2 * YEAR)
     for name in ("one", "two"):
         add(name, 2 * YEAR, views_count=3)
         Comment.new(name, f"c-{name}", author_id="ann", text="Hm", created_at=SUNDAY - YEAR).save()
@@ -206,7 +207,7 @@ def test_a_restore_needs_no_author(due: Any, queue: Queue) -> None:
     survey = run_at(handle, queue, SUNDAY)["restore"]
     User("ann").delete()
     assert archive.restore(survey, at=SUNDAY + DAY).posts == 2
-    assert not rows("UsersTable")
+    assert [user["user_id"]["S"] for user in rows("UsersTable")] == ["bob"]
 
 
 def test_a_user_who_is_erased_is_forgotten_by_the_archive(due: Any, queue: Queue) -> None:

@@ -1,7 +1,8 @@
 """The models' methods: each keeps rows, counts, day keys and touched_day true together, and may be repeated."""
 
+import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import boto3
@@ -19,6 +20,7 @@ from backbeat.models import (
     DayCounts,
     Delivery,
     Follow,
+    InvalidArgument,
     Like,
     Notification,
     Post,
@@ -205,7 +207,7 @@ def test_a_refresh_token_is_exchanged_once_and_used_twice_ends_its_family(ann: s
         Token.rotate(ann, "r9", "r10", at=until, expires_at=until + timedelta(days=1))
 
 
-@pytest.mark.parametrize("meanwhile", ["PutItem", "BatchWriteItem"])
+@pytest.mark.parametrize("meanwhile", ["UpdateItem", "BatchWriteItem"])
 def test_an_exchange_that_meets_the_end_of_its_family_leaves_nothing_of_it(
     ann: str, calls: Calls, meanwhile: str
 ) -> None:
@@ -221,7 +223,7 @@ def test_an_exchange_that_meets_the_end_of_its_family_leaves_nothing_of_it(
         except TokenReused as error:
             thief.append(str(error))
 
-    calls.before(meanwhile, "TokensTable" if meanwhile == "PutItem" else None, exchange)
+    calls.before(meanwhile, "TokensTable" if meanwhile == "UpdateItem" else None, exchange)
     with pytest.raises(TokenReused):
         Token.rotate(ann, "t1", "t4", at=NOW, expires_at=until)
     assert len(thief) == 1
@@ -258,7 +260,7 @@ def test_an_exchange_writes_all_or_nothing(ann: str) -> None:
     Token.issue(ann, "other", kind="access", at=NOW, expires_at=until)
     with pytest.raises(ValueError, match="new_id 'other' is the id of another token"):
         Token.rotate(ann, "t1", "other", at=LATER, expires_at=until)
-    Token.issue("nobody", "t1", kind="refresh", at=NOW, expires_at=until)
+    Token.new("nobody", "t1", kind="refresh", created_at=NOW, expires_at=until).save()
     with pytest.raises(User.DoesNotExist):
         Token.rotate("nobody", "t1", "t2", at=LATER, expires_at=until)
     with pytest.raises(User.DoesNotExist):
@@ -303,6 +305,149 @@ def test_a_token_can_be_renewed(ann: str) -> None:
     for kind, expires_at in (("cookie", LATER), ("access", None)):
         with pytest.raises(ValueError, match=r"kind|expires_at"):
             Token.issue(ann, "x", kind=kind, at=NOW, expires_at=expires_at)
+
+
+NAIVE = datetime(2026, 11, 1)  # noqa: DTZ001 - that is what it is about
+EARLY = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+
+
+@pytest.mark.parametrize("wrong", [7, uuid.UUID(int=7), b"u1", "", "x" * 1025, "\ud83d"], ids=repr)
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (lambda it: User.join(it, name="Ann", email="ann@example.com", at=NOW), "user_id"),
+        (lambda it: User.new(it, name="Ann", email="ann@example.com", created_at=NOW), "user_id"),
+        (lambda it: User.follow("ann", it, at=NOW), "followed_id"),
+        (lambda it: User.log_in(it, at=NOW), "user_id"),
+        (lambda it: Post.publish("p9", author_id=it, text="Hi", at=NOW), "author_id"),
+        (lambda it: Post.new(it, author_id="ann", text="Hi", created_at=NOW), "post_id"),
+        (lambda it: Post.like("p1", it, at=NOW), "user_id"),
+        (lambda it: Post.comment("p1", it, author_id="ann", text="Hi", at=NOW), "comment_id"),
+        (lambda it: Token.issue("ann", it, kind="access", at=NOW, expires_at=LATER), "token_id"),
+        (lambda it: Token.rotate("ann", "r1", it, at=NOW, expires_at=LATER), "new_id"),
+        (lambda it: Notification.mark_read("ann", it, at=NOW), "notification_id"),
+        (lambda it: erasing.erase(it, at=NOW), "user_id"),
+    ],
+)
+def test_an_id_that_is_none_is_refused_before_anything_is_written(
+    post: str, calls: Calls, method: Callable[[Any], Any], name: str, wrong: Any
+) -> None:
+    calls.clear()
+    with pytest.raises(InvalidArgument, match=f"^{name} "):
+        method(wrong)
+    assert calls.made == []
+
+
+@pytest.mark.parametrize("wrong", [NAIVE, EARLY, datetime.max.replace(tzinfo=UTC), "2026-11-01T00:00:00Z", 7], ids=str)
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (lambda it: User.join("zoe", name="Zoe", email="zoe@example.com", at=it), "at"),
+        (lambda it: User.follow("ann", "bob", at=it), "at"),
+        (lambda it: Post.publish("p9", author_id="ann", text="Hi", at=it), "at"),
+        (lambda it: Post.new("p9", author_id="ann", text="Hi", created_at=it), "created_at"),
+        (lambda it: Post.like("p1", "ann", at=it), "at"),
+        (lambda it: Post.share("p1", "ann", at=it), "at"),
+        (lambda it: Post.hold("p1", at=it), "at"),
+        (lambda it: Comment.new("p1", "c1", author_id="ann", text="Hi", created_at=it), "created_at"),
+        (lambda it: Token.seen("ann", "s1", at=it), "at"),
+        (lambda it: Notification.mark_read("ann", "n1", at=it), "at"),
+        (lambda it: archive.restore("a-run", at=it), "at"),
+        (lambda it: erasing.erase("ann", at=it), "at"),
+    ],
+)
+def test_a_time_that_is_none_is_refused_before_anything_is_written(
+    post: str, bob: str, calls: Calls, method: Callable[[Any], Any], name: str, wrong: Any
+) -> None:
+    calls.clear()
+    with pytest.raises(InvalidArgument, match=f"^{name} "):
+        method(wrong)
+    assert calls.made == []
+
+
+def test_what_is_given_beside_the_rest_is_checked_too() -> None:
+    with pytest.raises(InvalidArgument, match="last_seen_at must have a time zone"):
+        Token.new("ann", "s1", kind="session", created_at=NOW, last_seen_at=NAIVE)
+    with pytest.raises(InvalidArgument, match="expires_at must have a time zone"):
+        Token.issue("ann", "a1", kind="access", at=NOW, expires_at=NAIVE)
+    assert Token.new("ann", "a1", kind="access", created_at=NOW, expires_at=datetime.max.replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: Post.like("p1", "nobody", at=NOW),
+        lambda: Post.comment("p1", "c1", author_id="nobody", text="Hi", at=NOW),
+        lambda: Post.share("p1", "nobody", at=NOW),
+        lambda: Token.issue("nobody", "a1", kind="access", at=NOW, expires_at=LATER),
+    ],
+)
+def test_nobody_does_nothing(post: str, change: Callable[[], Any]) -> None:
+    with pytest.raises(User.DoesNotExist, match="user 'nobody' does not exist"):
+        change()
+    assert engagement(post) == (0, 0, 0, 0)
+    assert not list(Like.scan()) and not list(Comment.scan()) and not list(Token.scan())
+    assert {row.user_id for row in Activity.scan()} == {"ann"}
+    with pytest.raises(ValueError, match="times must be at least 1"):
+        Post.view(post, at=NOW, times=-3)
+
+
+def test_a_row_that_is_mirrored_again_keeps_what_the_tasks_wrote(post: str, ann: str) -> None:
+    Post(post).update([Post.score.set(3), Post.media.set({"aa": {"recipe": "1"}}), Post.likes_count.set(4)])
+    Post.hold(post, at=NOW)
+    Post.new(post, author_id=ann, text="Hello #again", created_at=NOW).save()
+    row = Post.get(post)
+    assert (row.text, row.hashtags, row.tagged_at) == ("Hello #again", {"again"}, NOW)
+    assert (row.score, row.media.as_dict(), row.likes_count, row.legal_hold) == (3, {"aa": {"recipe": "1"}}, 4, True)
+    Post.new(post, author_id=ann, text="Hello", created_at=NOW, likes_count=5).save()
+    row = Post.get(post)
+    assert (row.hashtags, row.tagged_at, row.likes_count, row.score) == (None, None, 5, 3)
+    User(ann).update([User.email_status.set("bounced"), User.digest.set(False)])
+    User.new(ann, name="Ann B.", email="ann@example.com", created_at=NOW, locale="fr").save()
+    user = User.get(ann)
+    assert (user.name, user.locale, user.email_status, user.digest) == ("Ann B.", "fr", "bounced", False)
+    assert (user.posts_count, user.last_login_at) == (1, NOW)
+
+
+def test_a_token_that_is_mirrored_again_stays_spent(ann: str) -> None:
+    Token.new(ann, "r1", kind="refresh", created_at=NOW, expires_at=LATER).save()
+    Token.rotate(ann, "r1", "r2", at=NOW, expires_at=LATER)
+    for name in ("r1", "r2"):
+        Token.new(ann, name, kind="refresh", created_at=NOW, expires_at=LATER).save()
+    assert {token.token_id: (token.family, token.rotated_at) for token in Token.query(ann)} == {
+        "r1": ("r1", NOW),
+        "r2": ("r1", None),
+    }
+
+
+def test_a_new_row_is_whole_however_it_is_saved(ann: str) -> None:
+    """As a program that reads it without the models expects."""
+    Post.new("one", author_id=ann, text="Hi", created_at=NOW).save()
+    with Post.batch_write() as batch:
+        batch.save(Post.new("two", author_id=ann, text="Hi", created_at=NOW))
+    one, two = (
+        boto3.client("dynamodb").get_item(TableName="PostsTable", Key={"post_id": {"S": name}})["Item"]
+        for name in ("one", "two")
+    )
+    assert one.pop("post_id") != two.pop("post_id")
+    assert one.pop("day")["S"][:10] == two.pop("day")["S"][:10] == "2026-11-01"
+    assert one == two
+
+
+def test_an_application_may_bring_a_posts_hashtags(ann: str) -> None:
+    Post.publish("p7", author_id=ann, text="A walk in the hills #ignored", at=NOW, hashtags=["hills", "#Dawn", "HILLS"])
+    assert Post.get("p7").hashtags == {"hills", "Dawn"}
+    Post.publish("p8", author_id=ann, text="#ignored", at=NOW, hashtags=[])
+    assert (Post.get("p8").hashtags, Post.get("p8").tagged_at) == (None, None)
+    for wrong in ("two words", "", "#", "16", 7):
+        with pytest.raises(ValueError, match="hashtags: "):
+            Post.publish("p9", author_id=ann, text="Hi", at=NOW, hashtags=[wrong])  # type: ignore[list-item]
+
+
+def test_a_post_is_not_removed_where_its_files_cannot_be(post: str) -> None:
+    with pytest.raises(LookupError, match="MEDIA_BUCKET is not set"):
+        Post.remove(post, at=LATER)
+    assert Post.get(post).text == "Hello"
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from backbeat.models import (
     day_key,
     delete_all,
 )
+from backbeat.models.arguments import checked
 from backbeat.posts import archive
 
 
@@ -41,6 +42,7 @@ class Erased:
     archived: int
 
 
+@checked
 def erase(user_id: str, *, at: datetime) -> Erased:
     """Delete a user everywhere, with all they wrote, all their files, and all that is kept about them.
 

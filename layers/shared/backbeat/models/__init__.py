@@ -3,7 +3,8 @@
 What an application calls are the methods: `User.follow`, `Post.publish`, `Post.like`, ... Each writes a row, the
 counts that depend on it, the day keys and `touched_day` in one transaction, so that none is ever true without the
 others, and each may be repeated: the second time it changes nothing. `at` is when the application writes; no method
-reads the clock.
+reads the clock. What no row can hold, such as an id that is a number or a time without a zone, is refused before
+anything is written (`InvalidArgument`).
 
 An application may also write rows itself. `User.new`, `Post.new`, `Comment.new` and `Token.new` make rows with their
 day keys set; what counts them is then the application's, or `update_user_statistics`'s.
@@ -12,6 +13,7 @@ Table names come from the environment (`POSTS_TABLE`, ...), as the template hand
 `bind`; region, credentials and endpoint are boto3's own.
 """
 
+from backbeat.models.arguments import InvalidArgument
 from backbeat.models.base import Check, Delete, Save, Update, delete_all, delete_if, save_if, update_if, write_together
 from backbeat.models.keys import day_key, day_keys, shard_of, shards, slice_key, slice_keys
 from backbeat.models.mail import Delivery, DigestSelection
@@ -39,6 +41,7 @@ __all__ = [
     "Follow",
     "Hashtag",
     "HashtagTally",
+    "InvalidArgument",
     "Like",
     "Notification",
     "Post",

@@ -3,9 +3,10 @@
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, Self
 
 import botocore.session
 from pynamodb.connection import Connection
@@ -26,6 +27,37 @@ class Table:
     connect_timeout_seconds = 2
     read_timeout_seconds = 5
     max_retry_attempts = 3
+
+
+class Made(Model):
+    """A row that a model's `new` makes, and an application saves again whenever it mirrors its own."""
+
+    _began: dict[str, Any] | None = None
+
+    def made_of(self, given: Collection[str]) -> Self:
+        """Note what was not given, but only begins with the value that the row has now."""
+        self._began = {name: getattr(self, name) for name in self.get_attributes() if name not in given}
+        return self
+
+    def save(self, condition: Condition | None = None, *, add_version_condition: bool = True) -> dict[str, Any]:
+        """Save the row. If it was made by `new` and is there already, what was not given stays as it is.
+
+        So what the tasks have written, such as a post's renditions or an address that bounces, outlives that an
+        application saves its own row again. A batch write knows no such thing, and replaces the row whole.
+        """
+        if self._began is None:
+            return super().save(condition, add_version_condition=add_version_condition)
+        actions: list[Action] = []
+        for name, attribute in self.get_attributes().items():
+            if attribute.is_hash_key or attribute.is_range_key:
+                continue
+            value = getattr(self, name)
+            only_begins = name in self._began and self._began[name] is value
+            if value is not None:
+                actions.append(attribute.set(attribute | value if only_begins else value))
+            elif not only_begins:
+                actions.append(attribute.remove())
+        return self.update(actions, condition)
 
 
 MOST_TRIES = 10

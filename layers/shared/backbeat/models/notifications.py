@@ -11,6 +11,7 @@ from pynamodb.attributes import (
 from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 
+from backbeat.models.arguments import checked
 from backbeat.models.base import (
     Table,
     update_if,
@@ -44,12 +45,14 @@ class Notification(Model):
     expires = TTLAttribute(null=True)
 
     @staticmethod
+    @checked
     def of(user_id: str, *, now: datetime, limit: int = 50) -> list["Notification"]:
         """A user's notifications, newest first. DynamoDB deletes up to days late, so what has expired is left out."""
         kept = Notification.expires.does_not_exist() | (Notification.expires > now)
         return list(Notification.query(user_id, filter_condition=kept, scan_index_forward=False, limit=limit))
 
     @staticmethod
+    @checked
     def mark_read(user_id: str, notification_id: str, *, at: datetime) -> bool:
         """Note that a user has read a notification; return whether they had not before."""
         row = Notification(user_id, notification_id)

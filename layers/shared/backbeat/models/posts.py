@@ -1,6 +1,7 @@
 """Posts, their likes and comments, and what is done with them."""
 
 import os
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -17,11 +18,15 @@ from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 from pynamodb.models import Model
 
+from backbeat.models.arguments import checked
 from backbeat.models.base import (
+    Check,
     Delete,
+    Made,
     Save,
     Table,
     Update,
+    Write,
     delete_all,
     delete_counted,
     update_if,
@@ -30,8 +35,8 @@ from backbeat.models.base import (
 from backbeat.models.keys import day_key
 from backbeat.models.reports import DayCounts
 from backbeat.models.users import Activity, User, count_user
-from backbeat.posts import hashtags
-from backbeat.posts.files import delete_files, files_of
+from backbeat.posts.files import buckets, delete_files, files_of
+from backbeat.posts.hashtags import distinct_tags
 
 
 class PostsByDay(GlobalSecondaryIndex["Post"]):
@@ -89,7 +94,7 @@ class PostsByHiding(GlobalSecondaryIndex["Post"]):
     post_id = UnicodeAttribute(range_key=True)
 
 
-class Post(Model):
+class Post(Made):
     """A post, its counts and its media.
 
     Attributes:
@@ -149,22 +154,46 @@ class Post(Model):
     by_hiding = PostsByHiding()
 
     @staticmethod
-    def new(post_id: str, *, author_id: str, text: str, created_at: datetime, **more: Any) -> "Post":
-        """A post with its day key and its hashtags set, not yet saved."""
-        tags = set(hashtags.distinct(text).values())
-        keys: dict[str, Any] = {"day": day_key(created_at, post_id)}
-        if tags:
-            keys |= {"hashtags": tags, "tagged_at": created_at}
-        return Post(post_id, author_id=author_id, text=text, created_at=created_at, **keys, **more)
+    @checked
+    def new(
+        post_id: str,
+        *,
+        author_id: str,
+        text: str,
+        created_at: datetime,
+        hashtags: Iterable[str] | None = None,
+        **more: Any,
+    ) -> "Post":
+        """A post with its day key and its hashtags set, not yet saved; see `Made.save`.
+
+        Its hashtags are those of its text, unless others are given.
+        """
+        tags = distinct_tags(text, hashtags)
+        given: dict[str, Any] = {"author_id": author_id, "text": text, "created_at": created_at}
+        given |= {"day": day_key(created_at, post_id)}
+        given |= {"hashtags": tags or None, "tagged_at": created_at if tags else None, **more}
+        return Post(post_id, **given).made_of(given)
 
     @staticmethod
-    def publish(post_id: str, *, author_id: str, text: str, at: datetime, visibility: str = "public") -> bool:
-        """Add a post; return whether it is new.
+    @checked
+    def publish(
+        post_id: str,
+        *,
+        author_id: str,
+        text: str,
+        at: datetime,
+        visibility: str = "public",
+        hashtags: Iterable[str] | None = None,
+    ) -> bool:
+        """Add a post, with the hashtags of its text, unless others are given; return whether it is new.
 
         Raises:
             User.DoesNotExist: There is no such author.
+            ValueError: One of the hashtags is none.
         """
-        post = Post.new(post_id, author_id=author_id, text=text, created_at=at, visibility=visibility)
+        post = Post.new(
+            post_id, author_id=author_id, text=text, created_at=at, visibility=visibility, hashtags=hashtags
+        )
 
         new = Save(post, Post.post_id.does_not_exist())
         unmet = write_together(new, count_user(author_id, User.posts_count.add(1), at))
@@ -176,16 +205,19 @@ class Post(Model):
         return True
 
     @staticmethod
+    @checked
     def like(post_id: str, user_id: str, *, at: datetime) -> bool:
         """Let a user like a post; return whether they did not already.
 
         Raises:
             Post.DoesNotExist: There is no such post.
+            User.DoesNotExist: There is no such user.
         """
         new = Save(Like(post_id, user_id, created_at=at), Like.post_id.does_not_exist())
         return _add_to_post(new, post_id, user_id, Post.likes_count.add(1), at)
 
     @staticmethod
+    @checked
     def unlike(post_id: str, user_id: str, *, at: datetime) -> bool:
         """Let a user no longer like a post; return whether they did."""
         return delete_counted(
@@ -194,17 +226,20 @@ class Post(Model):
         )
 
     @staticmethod
+    @checked
     def comment(post_id: str, comment_id: str, *, author_id: str, text: str, at: datetime) -> bool:
         """Add a comment to a post; return whether it is new.
 
         Raises:
             Post.DoesNotExist: There is no such post.
+            User.DoesNotExist: There is no such author.
         """
         comment = Comment.new(post_id, comment_id, author_id=author_id, text=text, created_at=at)
         new = Save(comment, Comment.post_id.does_not_exist())
         return _add_to_post(new, post_id, author_id, Post.comments_count.add(1), at)
 
     @staticmethod
+    @checked
     def uncomment(post_id: str, comment_id: str, *, at: datetime) -> bool:
         """Take a comment off a post; return whether it was there."""
         try:
@@ -219,30 +254,40 @@ class Post(Model):
         return was_there
 
     @staticmethod
+    @checked
     def share(post_id: str, user_id: str, *, at: datetime) -> None:
         """Count one share of a post. Unlike the others, it counts again when it is repeated.
 
         Raises:
             Post.DoesNotExist: There is no such post.
+            User.DoesNotExist: There is no such user.
         """
-        _touch_post(post_id, Post.shares_count.add(1), at)
-        Activity.record(user_id, at=at)
+        _write_by(user_id, post_id, at, _count_post(post_id, Post.shares_count.add(1), at))
 
     @staticmethod
+    @checked
     def view(post_id: str, *, at: datetime, times: int = 1) -> None:
         """Count views of a post. It counts again when it is repeated.
 
         Raises:
             Post.DoesNotExist: There is no such post.
+            ValueError: `times` is not at least 1.
         """
+        if times < 1:
+            raise ValueError(f"times must be at least 1, and is {times}")
         _touch_post(post_id, Post.views_count.add(times), at)
 
     @staticmethod
+    @checked
     def remove(post_id: str, *, at: datetime) -> bool:
         """Delete a post with its comments, likes and files; return whether it was there.
 
         It may be repeated, and goes on where it was cut off.
+
+        Raises:
+            LookupError: The environment does not name the buckets of its files, `MEDIA_BUCKET` and `UPLOADS_BUCKET`.
         """
+        buckets()  # before anything is deleted
         try:
             post = Post.get(post_id, consistent_read=True)
         except Post.DoesNotExist:
@@ -260,6 +305,7 @@ class Post(Model):
         return there
 
     @staticmethod
+    @checked
     def hold(post_id: str, *, at: datetime, legal: bool = True) -> None:
         """Keep a post whatever happens (or, with `legal` false, no longer).
 
@@ -292,13 +338,21 @@ def _count_post(post_id: str, change: Action, at: datetime) -> Update:
 
 def _add_to_post(new: Save, post_id: str, user_id: str, change: Action, at: datetime) -> bool:
     """Add a row of a post and count it; return whether it is new."""
-    unmet = write_together(new, _count_post(post_id, change, at))
-    if new in unmet:
-        return False
-    if unmet:
-        raise Post.DoesNotExist(f"post {post_id!r} does not exist")
-    Activity.record(user_id, at=at)
-    return True
+    return new not in _write_by(user_id, post_id, at, _count_post(post_id, change, at), new)
+
+
+def _write_by(user_id: str, post_id: str, at: datetime, counted: Update, *new: Save) -> list[Write]:
+    """Write what a user does with a post, and that they were active; return the new rows that are there already."""
+    by = Check(User, user_id, User.user_id.exists())
+    unmet = write_together(counted, by, *new)
+    there: list[Write] = [write for write in unmet if write in new]
+    if not there:
+        if counted in unmet:
+            raise Post.DoesNotExist(f"post {post_id!r} does not exist")
+        if by in unmet:
+            raise User.DoesNotExist(f"user {user_id!r} does not exist")
+        Activity.record(user_id, at=at)
+    return there
 
 
 class LikesByUser(GlobalSecondaryIndex["Like"]):
@@ -347,7 +401,7 @@ class CommentsByAuthor(GlobalSecondaryIndex["Comment"]):
     comment_id = UnicodeAttribute(range_key=True)
 
 
-class Comment(Model):
+class Comment(Made):
     """A comment on a post.
 
     Attributes:
@@ -367,7 +421,8 @@ class Comment(Model):
     by_author = CommentsByAuthor()
 
     @staticmethod
+    @checked
     def new(post_id: str, comment_id: str, *, author_id: str, text: str, created_at: datetime) -> "Comment":
-        """A comment with its day key set, not yet saved."""
-        day = day_key(created_at, comment_id)
-        return Comment(post_id, comment_id, author_id=author_id, text=text, created_at=created_at, day=day)
+        """A comment with its day key set, not yet saved; see `Made.save`."""
+        given: dict[str, Any] = {"author_id": author_id, "text": text, "created_at": created_at}
+        return Comment(post_id, comment_id, day=day_key(created_at, comment_id), **given).made_of({"day", *given})

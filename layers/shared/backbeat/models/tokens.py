@@ -11,9 +11,9 @@ from pynamodb.attributes import (
 )
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
-from pynamodb.models import Model
 
-from backbeat.models.base import Check, Save, Table, Update, delete_all, save_if
+from backbeat.models.arguments import checked
+from backbeat.models.base import Check, Made, Save, Table, Update, delete_all
 from backbeat.models.keys import day_key
 from backbeat.models.users import write_with_login
 
@@ -44,7 +44,7 @@ class TokensBySeen(GlobalSecondaryIndex["Token"]):
     token_id = UnicodeAttribute(range_key=True)
 
 
-class Token(Model):
+class Token(Made):
     """A token of a user, or the ban of one. All tokens of a user share a partition, so a read of them is consistent.
 
     Attributes:
@@ -76,28 +76,35 @@ class Token(Model):
     by_seen = TokensBySeen()
 
     @staticmethod
+    @checked
     def new(
         user_id: str, token_id: str, *, kind: str, created_at: datetime, expires_at: datetime | None = None, **more: Any
     ) -> "Token":
-        """A token with its day keys set, not yet saved. A refresh token begins a family, a session is seen."""
-        keys: dict[str, Any] = {}
+        """A token with its day keys set, not yet saved; see `Made.save`.
+
+        A refresh token begins a family, a session is seen.
+        """
+        given: dict[str, Any] = {"kind": kind, "created_at": created_at, "expires_at": expires_at, **more}
         if expires_at:
-            keys["due_day"] = day_key(expires_at, token_id)
-        if kind == "refresh":
-            keys["family"] = token_id
+            given["due_day"] = day_key(expires_at, token_id)
+        token = Token(user_id, token_id, **given)
+        if kind == "refresh" and not token.family:
+            token.family = token_id
         if kind == "session":
-            seen_at = more.get("last_seen_at") or created_at
-            keys |= {"last_seen_at": seen_at, "seen_day": day_key(seen_at, token_id)}
-        return Token(user_id, token_id, kind=kind, created_at=created_at, expires_at=expires_at, **{**keys, **more})
+            token.last_seen_at = token.last_seen_at or created_at
+            token.seen_day = day_key(token.last_seen_at, token_id)
+        return token.made_of(given)
 
     @staticmethod
+    @checked
     def issue(user_id: str, token_id: str, *, kind: str, at: datetime, expires_at: datetime | None = None) -> "Token":
-        """Add a token; one that is there already stays as it is.
+        """Add a token, which its user has come for; one that is there already stays as it is.
 
         Returns:
             The token as it is there.
 
         Raises:
+            User.DoesNotExist: There is no such user.
             ValueError: The kind is unknown, or a token that is no session does not expire.
         """
         if kind not in ("access", "refresh", "session"):
@@ -105,11 +112,12 @@ class Token(Model):
         if expires_at is None and kind != "session":
             raise ValueError(f"token {token_id!r}: only a session needs no expires_at")
         token = Token.new(user_id, token_id, kind=kind, created_at=at, expires_at=expires_at)
-        if not save_if(token, Token.token_id.does_not_exist()):
+        if write_with_login(user_id, at, Save(token, Token.token_id.does_not_exist())):
             token.refresh(consistent_read=True)
         return token
 
     @staticmethod
+    @checked
     def rotate(user_id: str, token_id: str, new_id: str, *, at: datetime, expires_at: datetime) -> "Token":
         """Exchange a refresh token for the next of its family; its user has come back by that.
 
@@ -144,6 +152,7 @@ class Token(Model):
         raise ValueError(f"new_id {new_id!r} is the id of another token")
 
     @staticmethod
+    @checked
     def renew(user_id: str, token_id: str, *, at: datetime, expires_at: datetime) -> None:
         """Let a token live longer; a session is seen, and its user has come back by that.
 
@@ -158,6 +167,7 @@ class Token(Model):
         _use(token, actions, at)
 
     @staticmethod
+    @checked
     def seen(user_id: str, token_id: str, *, at: datetime) -> None:
         """Note that a session was used; its user has come back by that.
 
@@ -169,6 +179,7 @@ class Token(Model):
         _use(Token(user_id, token_id), actions, at)
 
     @staticmethod
+    @checked
     def ban(user_id: str, token_id: str, *, at: datetime) -> None:
         """Put a token on the blacklist until it expires itself.
 
@@ -184,6 +195,7 @@ class Token(Model):
         ).save()
 
     @staticmethod
+    @checked
     def is_banned(user_id: str, token_id: str) -> bool:
         """Whether a token is on the blacklist."""
         try:
@@ -193,6 +205,7 @@ class Token(Model):
         return True
 
     @staticmethod
+    @checked
     def revoke_family(user_id: str, family: str) -> int:
         """Delete a refresh token with all it was exchanged for; return how many.
 

@@ -17,9 +17,11 @@ from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
+from backbeat.models.arguments import checked
 from backbeat.models.base import (
     Check,
     Delete,
+    Made,
     Save,
     Table,
     Update,
@@ -79,7 +81,7 @@ class UsersBySlice(GlobalSecondaryIndex["User"]):
     user_id = UnicodeAttribute(range_key=True)
 
 
-class User(Model):
+class User(Made):
     """A member of the network.
 
     Attributes:
@@ -128,14 +130,20 @@ class User(Model):
     by_slice = UsersBySlice()
 
     @staticmethod
+    @checked
     def new(user_id: str, *, name: str, email: str, created_at: datetime, **more: Any) -> "User":
-        """A user with the keys set that the indexes need, not yet saved."""
-        more |= {"day": day_key(created_at, user_id), "slice_key": slice_key(user_id)}
-        return User(user_id, name=name, email=email, created_at=created_at, **more)
+        """A user with the keys set that the indexes need, not yet saved; see `Made.save`."""
+        given: dict[str, Any] = {"name": name, "email": email, "created_at": created_at, **more}
+        given |= {"day": day_key(created_at, user_id), "slice_key": slice_key(user_id)}
+        return User(user_id, **given).made_of(given)
 
     @staticmethod
+    @checked
     def join(user_id: str, *, name: str, email: str, at: datetime, locale: str = "en") -> bool:
-        """Add a user, whose first login this is; return whether they are new."""
+        """Add a user, who is here as if they had logged in; return whether they are new.
+
+        What is not known of a user who is imported is when they logged in: use `new` for them.
+        """
         login = {"last_login_at": at, "login_day": day_key(at, user_id)}
         user = User.new(user_id, name=name, email=email, created_at=at, locale=locale, **login)
         if not save_if(user, User.user_id.does_not_exist()):
@@ -144,6 +152,7 @@ class User(Model):
         return True
 
     @staticmethod
+    @checked
     def follow(user_id: str, followed_id: str, *, at: datetime) -> bool:
         """Let one user follow another; return whether they did not already.
 
@@ -166,6 +175,7 @@ class User(Model):
         return True
 
     @staticmethod
+    @checked
     def unfollow(user_id: str, followed_id: str, *, at: datetime) -> bool:
         """Let one user no longer follow another; return whether they did."""
         return delete_counted(
@@ -175,6 +185,7 @@ class User(Model):
         )
 
     @staticmethod
+    @checked
     def log_in(user_id: str, *, at: datetime) -> None:
         """Note that a user has come back; an older time than the last known changes nothing but the day's activity.
 
@@ -260,6 +271,7 @@ class Activity(Model):
     expires = TTLAttribute()
 
     @staticmethod
+    @checked
     def record(user_id: str, *, at: datetime) -> None:
         """Note that a user was active."""
         Activity(day_key(at, user_id), user_id, expires=at + ACTIVITY_KEPT).save()

@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 
 from backbeat.aws import dynamodb, s3
 from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
+from backbeat.models.arguments import checked
 from backbeat.posts.files import File, delete_files, files_of
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def manifests(prefix: str) -> Iterator[str]:
             yield found["Key"]
 
 
+@checked
 def restore(survey: str, *, at: datetime) -> Restored:
     """Bring the posts of a run back, with their comments and likes, as they were before they were hidden.
 

@@ -33,7 +33,7 @@ def upload_key(post_id: str, filename: str) -> str:
         ValueError: One of the names is empty, over 200 characters, or holds a slash or a control character.
     """
     for what, name in (("post_id", post_id), ("filename", filename)):
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"{what} {name!r} must have 1 to 200 characters, without slashes and control characters")
     return f"posts/{post_id}/{filename}"
 
@@ -50,10 +50,25 @@ def post_of(key: str) -> str:
     raise ValueError(f"the key {key!r} is not of the form posts/<post_id>/<filename>")
 
 
+def buckets() -> tuple[str, str]:
+    """The buckets that hold the files of posts.
+
+    Raises:
+        LookupError: The environment does not name them.
+    """
+    try:
+        return os.environ["MEDIA_BUCKET"], os.environ["UPLOADS_BUCKET"]
+    except KeyError as error:
+        raise LookupError(
+            f"{error.args[0]} is not set: the environment must name the buckets of posts' files, "
+            "MEDIA_BUCKET and UPLOADS_BUCKET"
+        ) from error
+
+
 def files_of(post_id: str) -> list[File]:
     """All versions of all objects of a post, delete markers included."""
     files: list[File] = []
-    for bucket in (os.environ["MEDIA_BUCKET"], os.environ["UPLOADS_BUCKET"]):
+    for bucket in buckets():
         for page in s3().get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=f"posts/{post_id}/"):
             for found in page.get("Versions", []):
                 files.append(File(bucket=bucket, key=found["Key"], version_id=found["VersionId"], size=found["Size"]))

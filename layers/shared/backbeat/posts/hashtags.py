@@ -14,6 +14,7 @@ name of letters will do. And whatever follows `http://` or `https://` is a URL, 
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 LONGEST = 100
 """Characters of a tag; longer ones are none. Tags are keys of tables, and keys are bounded."""
@@ -86,6 +87,23 @@ def distinct(text: str) -> dict[str, str]:
     for tag in find(text):
         tags.setdefault(fold(tag), tag)
     return tags
+
+
+def distinct_tags(text: str, given: Iterable[str] | None = None) -> set[str]:
+    """The different hashtags of a post, as written: those of its text, or those that are given in their stead.
+
+    Raises:
+        ValueError: A given one is no hashtag.
+    """
+    if given is None:
+        return set(distinct(text).values())
+    tags: dict[str, str] = {}
+    for tag in given:
+        bare = tag.removeprefix("#") if isinstance(tag, str) else ""
+        if find(f"#{bare}") != [bare]:
+            raise ValueError(f"hashtags: {tag!r} is none")
+        tags.setdefault(fold(bare), bare)
+    return set(tags.values())
 
 
 def _belongs(character: str) -> bool:
