@@ -8,6 +8,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import colours
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
 _PALETTE = b"\x03"
@@ -49,18 +51,38 @@ def mended(content: bytes) -> bytes:
     )
 
 
-def colours_of(start: bytes) -> tuple[int, int] | None:
-    """The primaries and the transfer that a PNG's cICP chunk names (W3C PNG, 11.3.2.6; numbers of ITU-T H.273).
+def profile_of(start: bytes, *, has_profile: bool) -> bytes | None:
+    """The ICC profile of colours that a PNG names or measures; empty for a screen's, None for what else the file says.
+
+    What goes before what is the standard's (W3C PNG, 4.3): names, a profile, a screen's colours, measures.
 
     Args:
-        start: The beginning of the file; the chunk stands before its pixels.
+        start: The beginning of the file; what is asked for stands before its pixels.
+        has_profile: Whether it has a profile that can be read.
     """
+    found: dict[bytes, bytes] = {}
     for name, data, whole in _chunks(start):
-        if name == b"cICP" and whole and len(data) == 4:
-            return data[0], data[1]
         if name == b"IDAT":
             break
-    return None
+        if whole:
+            found.setdefault(name, data)
+    if len(names := found.get(b"cICP", b"")) == 4:
+        return colours.profile_of(names[0], names[1]) or b""
+    gamma, points = found.get(b"gAMA", b""), found.get(b"cHRM", b"")
+    if has_profile or b"sRGB" in found or len(gamma) != 4:
+        return None
+    measures = [value / 100_000 for value in struct.unpack(">8I", points)] if len(points) == 32 else []
+    xy = tuple(zip(measures[::2], measures[1::2], strict=True))
+    return colours.profile_of_measures(int.from_bytes(gamma) / 100_000, xy or None)
+
+
+def depth_of(start: bytes) -> int:
+    """How many bits each sample of a PNG has.
+
+    Args:
+        start: At least its first 25 bytes.
+    """
+    return start[24]
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bool]]:

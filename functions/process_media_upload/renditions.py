@@ -4,15 +4,16 @@ The recipe is the fast one: a JPEG is decoded at the smallest scale that is stil
 largest rendition, and only that small picture is turned upright and converted to sRGB; the others are made of it.
 """
 
+import functools
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import blurhash
 from PIL import (
@@ -22,6 +23,7 @@ from PIL import (
     ImageChops,
     ImageCms,
     ImageFile,
+    PngImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
@@ -30,7 +32,7 @@ from PIL import (
 import colours
 import png
 
-RECIPE = "2"
+RECIPE = "3"
 """The recipe's version, part of every rendition's key: change it when renditions change."""
 SIZES = (1600, 800, 320)
 """The renditions' longest sides, in pixels."""
@@ -46,6 +48,10 @@ BAND = 32
 HAMMING, LANCZOS = Image.Resampling.HAMMING, Image.Resampling.LANCZOS
 Image.preinit()  # Pillow would import its commonest plugins, some 60 ms, when the first picture is opened
 Image.MAX_IMAGE_PIXELS = None  # the limit is ours, and checked before anything is decoded
+
+
+Info = dict[str | tuple[int, int], Any]
+"""What Pillow keeps of a picture beside its pixels, as in `image.info`."""
 
 
 class Unusable(Exception):
@@ -239,13 +245,20 @@ def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits, *, is_cut: bo
     if getattr(image, "default_image", False):  # of an APNG, and shown only where animations are not known
         with suppress(Exception):
             image.seek(1)
-    decoded = _decoded_jpeg(image, file) if kind == "JPEG" else _decoded(image)
+    told = _told(image, file, kind)
+    clear = image.info.get("transparency")
+    image.info |= told
+    if kind == "JPEG":
+        decoded = _decoded_jpeg(image, file)
+    elif clear and frames == 1 and _has_colours_of_16_bits(image):
+        decoded = _decoded_with_clear(image, file, clear)
+    else:
+        decoded = _decoded(image)
     if kind == "GIF":
         decoded = _painted(decoded, image, Image.new("L", image.size))
     if is_cut and _plain_rows(decoded) > 0.1 * decoded.height:
         raise OSError("too much of it is missing")
-    if profile := _profile_by_numbers(image, file, kind):
-        decoded.info["icc_profile"] = profile
+    decoded.info["icc_profile"] = image.info.get("icc_profile")
     orientation = _orientation(image)
     if orientation >= 5:
         width, height = height, width
@@ -258,7 +271,7 @@ def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits, *, is_cut: bo
     square = square and _upright_srgb(square, orientation)
     placeholder, renditions = _write(large, square, folder)
     if frames > 1:
-        renditions += _write_animation(image, frames, orientation, profile, folder, limits)
+        renditions += _write_animation(image, frames, orientation, told, folder, limits)
     return Media(kind, width, height, placeholder, tuple(renditions))
 
 
@@ -286,15 +299,23 @@ def _is_raw(image: TiffImagePlugin.TiffImageFile) -> bool:
     return DNG_VERSION in image.tag_v2 or (isinstance(subfile, int) and bool(subfile & 1))
 
 
-def _profile_by_numbers(image: Image.Image, file: BinaryIO, kind: str) -> bytes | None:
-    """The profile of colours that a file names by numbers; None where it has one of its own that goes before them."""
-    numbers = None
+def _told(image: Image.Image, file: BinaryIO, kind: str) -> Info:
+    """What Pillow should know of a picture and does not, or tells otherwise, by its names in `image.info`."""
+    told: Info = {"xmp": b""}  # Pillow would turn a TIFF as this says; viewers do not
+    has_profile = bool(image.info.get("icc_profile"))
     if kind == "PNG":
         file.seek(0)
-        numbers = png.colours_of(file.read(1 << 20))
-    elif kind in ("AVIF", "HEIF") and not image.info.get("icc_profile"):
-        numbers = colours.colours_of(Path(file.name))
-    return colours.profile_of(*numbers) if numbers else None
+        start = file.read(1 << 20)
+        if (profile := png.profile_of(start, has_profile=has_profile)) is not None:
+            told["icc_profile"] = profile
+        clear, depth = image.info.get("transparency"), png.depth_of(start)
+        if image.mode == "L" and clear is not None:
+            told["transparency"] = clear * 255 // ((1 << depth) - 1)
+        elif image.mode == "RGB" and clear and depth == 16:
+            told["transparency"] = tuple(value >> 8 for value in clear)
+    elif kind in ("AVIF", "HEIF") and not has_profile and (numbers := colours.colours_of(Path(file.name))):
+        told["icc_profile"] = colours.profile_of(*numbers)
+    return told
 
 
 def _plain_rows(image: Image.Image) -> int:
@@ -316,6 +337,10 @@ def _decoded(image: Image.Image) -> Image.Image:
     match image.mode:
         case "1" | "L" | "RGB" if "transparency" in image.info:  # one colour, or one grey, stands for "nothing"
             return image.convert("RGBA")
+        case "I;16" if "transparency" in image.info:
+            low, high = Image.frombytes("LA", image.size, image.tobytes()).split()
+            clear = image.info["transparency"]
+            return Image.merge("LA", (high, _other_than((clear & 255, clear >> 8), (low, high))))
         case "L" | "LA" | "RGB" | "RGBA" | "CMYK":
             return image
         case "P" | "PA":
@@ -328,6 +353,28 @@ def _decoded(image: Image.Image) -> Image.Image:
             return image.convert(image.mode.upper())
         case _:
             return image.convert("RGB")
+
+
+def _has_colours_of_16_bits(image: Image.Image) -> TypeGuard[PngImagePlugin.PngImageFile]:
+    return isinstance(image, PngImagePlugin.PngImageFile) and image.tile[0].args == "RGB;16B"
+
+
+def _decoded_with_clear(image: PngImagePlugin.PngImageFile, file: BinaryIO, clear: Sequence[int]) -> Image.Image:
+    """The pixels of a PNG of 16 bits a sample, of which Pillow keeps 8, where one colour stands for "nothing"."""
+    del image.info["transparency"]
+    decoded = _decoded(image)
+    file.seek(0)
+    low = PngImagePlugin.PngImageFile(file)
+    low.tile = [low.tile[0]._replace(args="RGB;16L")]  # the other byte of each sample
+    values = [value >> 8 for value in clear] + [value & 255 for value in clear]
+    decoded.putalpha(_other_than(values, (*decoded.split(), *low.split())))
+    return decoded
+
+
+def _other_than(values: Sequence[int], bands: Sequence[Image.Image]) -> Image.Image:
+    """Opaque (255) where any of the bands has another value than its own of these, clear (0) where none has."""
+    masks = (band.point([255 * (v != value) for v in range(256)]) for value, band in zip(values, bands, strict=True))
+    return functools.reduce(ImageChops.lighter, masks)
 
 
 def _painted(frame: Image.Image, image: Image.Image, painted: Image.Image) -> Image.Image:
@@ -456,9 +503,14 @@ def _square(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """A picture's EXIF orientation, 1 to 8; 1 where it has none, or none that can be read."""
+    """A picture's EXIF orientation, 1 to 8; 1 where it has none, or none that can be read.
+
+    Not by `getexif`, which would heed XMP and old text in PNGs as well, and no viewer does. A TIFF is turned already.
+    """
+    exif = Image.Exif()
     try:
-        orientation = image.getexif().get(0x0112, 1)
+        exif.load(image.info.get("exif") or b"")
+        orientation = exif.get(0x0112, 1)
     except Exception:  # noqa: BLE001 - a decoder's complaint about metadata is no reason to refuse the picture
         return 1
     return orientation if orientation in range(1, 9) else 1
@@ -494,6 +546,8 @@ def _upright_srgb(image: Image.Image, orientation: int) -> Image.Image:
 def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """A picture's colours converted to sRGB; a profile that cannot be read, or is for other colours, is ignored."""
     if profile:
+        if image.mode == "L" and profile[16:20] == b"RGB ":
+            image = image.convert("RGB")
         try:
             converted = ImageCms.profileToProfile(
                 image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), _SRGB, outputMode="RGB"
@@ -546,7 +600,7 @@ def _rendition(path: Path, role: str, content_type: str, size: tuple[int, int]) 
 
 
 def _write_animation(
-    image: Image.Image, frames: int, orientation: int, profile: bytes | None, folder: Path, limits: Limits
+    image: Image.Image, frames: int, orientation: int, told: Info, folder: Path, limits: Limits
 ) -> list[Rendition]:
     """Write an animation as an animated WebP, with its own timing; of one that breaks off, as far as it goes."""
     durations: list[int] = []
@@ -559,13 +613,13 @@ def _write_animation(
             try:
                 image.seek(number)
                 limits.check_pixels(*image.size)  # a frame may be larger than its file's header says
+                image.info |= told
                 frame = _painted(_decoded(image), image, painted)
             except (Unusable, MemoryError):
                 raise
             except Exception:  # noqa: BLE001 - whatever a decoder raises
                 return
-            if profile:
-                frame.info["icc_profile"] = profile
+            frame.info["icc_profile"] = image.info.get("icc_profile")
             # Browsers show what claims 10 ms or less for 100 ms.
             durations.append(round(milliseconds) if (milliseconds := image.info.get("duration") or 0) > 10 else 100)
             yield _upright_srgb(_scaled(frame, _fit(frame.size, ANIMATION)), orientation)

@@ -16,6 +16,7 @@ import pytest
 from pictures import BLUE, GREEN, GREY, RED, close, corners, quarters
 from PIL import Image, ImageCms, PngImagePlugin
 
+import colours
 import renditions
 from kinds import kind_of
 from renditions import Limits, Media, Unusable, make_renditions
@@ -38,6 +39,10 @@ def encoded(image: Image.Image, form: str = "PNG", **save: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **save)
     return buffer.getvalue()
+
+
+def chunk(name: bytes, data: bytes, damage: int = 0) -> bytes:
+    return struct.pack(">I4s", len(data), name) + data + struct.pack(">I", zlib.crc32(name + data) ^ damage)
 
 
 def make(content: bytes | Image.Image, form: str = "PNG", limits: Limits | None = None, **save: Any) -> Made:
@@ -127,6 +132,34 @@ def test_the_exif_orientation_of_a_heif_is_not_for_viewers() -> None:
     assert close(corners(make(quarters(), "HEIF", exif=exif).shown("320.jpg")), [RED, GREEN, GREY, BLUE])
 
 
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/"><tiff:Orientation>6</tiff:Orientation>'
+    b"</rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"])
+def test_only_exif_turns_a_picture(form: str) -> None:
+    """Chromium turns none of these."""
+    text = PngImagePlugin.PngInfo()
+    upright = XMP.replace(b">6<", b">1<")  # the HEIF's encoder heeds it
+    text.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    save = {"PNG": {"pnginfo": text}, "TIFF": {"tiffinfo": {700: XMP}}, "HEIF": {"xmp": upright}}
+    content = encoded(quarters(), form, **save.get(form, {"xmp": XMP})).replace(upright, XMP)
+    assert XMP in content
+    assert close(corners(make(content).shown("400.jpg")), [RED, GREEN, GREY, BLUE])
+
+
+def test_exif_in_a_pngs_text_does_not_turn_it() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    raw, text = exif.tobytes(), PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(raw):8}\n{raw.hex()}\n")
+    made = make(quarters(), pnginfo=text)
+    assert close(corners(made.shown("400.jpg")), [RED, GREEN, GREY, BLUE])
+
+
 def test_nothing_but_pixels_is_served() -> None:
     exif = Image.Exif()
     exif[0x010F] = "secret camera"
@@ -198,6 +231,57 @@ def test_a_transparent_palette_and_a_transparent_colour_are_transparent() -> Non
         assert alpha.getpixel((40, 40)) == 0 and alpha.getpixel((300, 200)) == 255, image.mode
 
 
+def raw_png(rows: Any, depth: int, colour_type: int, *chunks: bytes) -> bytes:
+    """A PNG whose samples are given as they are to be written."""
+    bits = depth * (rows.shape[2] if rows.ndim == 3 else 1)
+    packed = (
+        rows.astype(">u2").tobytes()
+        if depth == 16
+        else np.packbits(
+            np.unpackbits(rows.astype("uint8")[..., None], axis=-1)[..., 8 - depth :].reshape(len(rows), -1), axis=1
+        ).tobytes()
+    )
+    step = rows.shape[1] * bits // 8
+    lines = b"".join(b"\0" + packed[at : at + step] for at in range(0, len(packed), step))
+    header = struct.pack(">IIBBBBB", rows.shape[1], len(rows), depth, colour_type, 0, 0, 0)
+    content = [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(content)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_a_grey_of_any_depth_may_stand_for_nothing(depth: int) -> None:
+    most = (1 << depth) - 1
+    clear = {16: 0xC234, 8: 200}.get(depth, most - 1 if depth > 1 else 1)
+    rows = np.full((32, 32), 0)
+    rows[:, 16:] = clear
+    rows[:8, 16:] = clear - 1  # of 16 bits, another in the low byte only
+    shown = make(raw_png(rows, depth, 0, chunk(b"tRNS", struct.pack(">H", clear)))).shown("32.webp")
+    alpha = shown.getchannel("A")
+    assert [alpha.getpixel(at) for at in ((4, 24), (28, 24), (28, 4))] == [255, 0, 255]
+    assert close(shown.convert("RGB").getpixel((28, 4)), [round((clear - 1) / most * 255)] * 3)
+
+
+def test_a_colour_of_16_bits_may_stand_for_nothing() -> None:
+    rows = np.tile(np.array([0x8012, 0x4034, 0xC056]), (32, 32, 1))
+    rows[:, :16, 2] += 1
+    content = raw_png(rows, 16, 2, chunk(b"tRNS", struct.pack(">3H", 0x8012, 0x4034, 0xC056)))
+    shown = make(content).shown("32.webp")
+    assert [shown.getchannel("A").getpixel(at) for at in ((4, 4), (28, 4))] == [255, 0]
+    assert close(shown.convert("RGB").getpixel((4, 4)), (0x80, 0x40, 0xC0))
+
+
+def test_the_frames_of_an_animation_may_have_a_grey_of_few_bits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.zeros((8, 16))
+    rows[:, 8:] = 5
+    content = raw_png(rows, 4, 0, chunk(b"acTL", struct.pack(">II", 2, 0)), chunk(b"tRNS", b"\0\5"))
+    control = [chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, 16, 8, 0, 0, 1, 2, 0, 0)) for number in (0, 1)]
+    data = zlib.compress(b"".join(b"\0" + b"\x55" * 4 + b"\xaa" * 4 for _ in range(8)))
+    at = content.index(b"IDAT") - 4
+    content = content[:at] + control[0] + content[at:-12] + control[1] + chunk(b"fdAT", struct.pack(">I", 2) + data)
+    for frame, clear in ((make(content).shown("16.webp"), [255, 0]), (second_frame(content, monkeypatch), [0, 255])):
+        assert [frame.getchannel("A").getpixel(at) for at in ((2, 4), (13, 4))] == clear
+
+
 def test_cmyk_comes_out_in_its_colours() -> None:
     made = make(quarters().convert("CMYK"), "JPEG", quality=95)
     assert close(corners(made.shown("320.jpg")), [RED, GREEN, GREY, BLUE])
@@ -214,6 +298,71 @@ def test_a_profile_is_converted_not_dropped() -> None:
         assert close((red_now, blue_now), (BLUE, RED), by=25), mode
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_grey_picture_may_have_a_profile_for_colours(form: str) -> None:
+    linear = colours.profile_of(9, 8)
+    made = make(quarters().convert("L"), form, icc_profile=linear)
+    expected = [[round(255 * by_srgb(grey / 255))] * 3 for (grey, *_) in corners(quarters().convert("L"))]
+    assert close(corners(made.shown("320.jpg")), expected, by=4)
+
+
+def by_srgb(light: Any) -> Any:
+    """Light as sRGB's signal (IEC 61966-2-1)."""
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def gamma(value: float) -> bytes:
+    return chunk(b"gAMA", struct.pack(">I", round(value * 100_000)))
+
+
+def points(*xy: float) -> bytes:
+    return chunk(b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in xy)))
+
+
+SCREENS_POINTS = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+P3_POINTS = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
+NAMED_SRGB = chunk(b"cICP", bytes((1, 13, 0, 1)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA"])
+def test_a_pngs_gamma_is_that_of_its_light(mode: str) -> None:
+    content = encoded(quarters().convert(mode))
+    for value in (1.0, 0.6, 0.3):
+        found = corners(make(content[:33] + gamma(value) + content[33:]).shown("320.jpg"))
+        light = (np.array(corners(quarters().convert(mode))) / 255) ** (1 / value)
+        assert close(found, 255 * by_srgb(light), by=8), value
+
+
+def test_a_pngs_colours_are_those_it_measures() -> None:
+    content = encoded(Image.new("RGB", (64, 64), (200, 100, 50)))
+    for corners_of_it, extra in ((P3, points(*P3_POINTS)), (SRGB, points(*SCREENS_POINTS))):
+        found = make(content[:33] + gamma(0.45455) + extra + content[33:]).shown("64.jpg").getpixel((32, 32))
+        light = (np.array((200, 100, 50)) / 255) ** 2.2
+        assert close(found, by_light(corners_of_it, light), by=6)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        gamma(0.45455),
+        gamma(0.44),
+        gamma(0),
+        points(*P3_POINTS),  # alone it says nothing
+        gamma(1) + chunk(b"sRGB", b"\0"),
+        gamma(1) + NAMED_SRGB,
+        gamma(1) + points(*[0.3] * 8),  # no colours at all
+        gamma(1) + points(*[0] * 8),
+        gamma(0.00001) + points(*[40_000.0] * 8),
+        chunk(b"gAMA", bytes(8)),
+        NAMED_SRGB + chunk(b"iCCP", b"p\0\0" + zlib.compress(colours.profile_of(9, 8) or b"")),
+    ],
+)
+def test_a_png_is_in_a_screens_colours_where_nothing_says_otherwise(extra: bytes) -> None:
+    content = encoded(quarters())
+    made = make(content[:33] + extra + content[33:])
+    assert close(corners(made.shown("320.jpg")), [RED, GREEN, GREY, BLUE])
+
+
 def described(primaries: int, transfer: int, colour: tuple[int, int, int]) -> Any:
     """How a PNG and a HEIC of one colour come out whose colours are named by numbers alone."""
     picture = Image.new("RGB", (64, 64), colour)
@@ -227,25 +376,32 @@ def described(primaries: int, transfer: int, colour: tuple[int, int, int]) -> An
     return found[0]
 
 
-def by_definition(primaries: tuple[tuple[float, float], ...], colour: tuple[int, int, int]) -> Any:
-    """A colour in sRGB, computed from the primaries' x and y (their white is D65) and sRGB's curve."""
+def by_light(primaries: tuple[tuple[float, float], ...], light: Any) -> Any:
+    """Some light in sRGB, computed from the primaries' x and y (their white is D65)."""
 
     def to_xyz(corners: tuple[tuple[float, float], ...]) -> Any:
         columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in corners]).T
         return columns * np.linalg.solve(columns, np.array([0.3127 / 0.3290, 1, 0.3583 / 0.3290]))
 
+    return 255 * by_srgb(np.linalg.solve(to_xyz(SRGB), to_xyz(primaries) @ light).clip(0, 1))
+
+
+def by_definition(primaries: tuple[tuple[float, float], ...], colour: tuple[int, int, int]) -> Any:
+    """A colour in sRGB whose signals are sRGB's, too."""
     signal = np.array(colour) / 255
-    light = np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
-    light = np.linalg.solve(to_xyz(((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))), to_xyz(primaries) @ light).clip(0, 1)
-    return 255 * np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return by_light(primaries, np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4))
 
 
+SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 WIDE = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
+PAL = ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06))
+NTSC = ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070))
 
 
 @pytest.mark.parametrize(
-    ("primaries", "transfer", "corners_of_it"), [(12, 13, P3), (9, 14, WIDE), (9, 1, WIDE), (12, 2, P3)]
+    ("primaries", "transfer", "corners_of_it"),
+    [(12, 13, P3), (9, 14, WIDE), (9, 1, WIDE), (12, 2, P3), (5, 13, PAL), (6, 13, NTSC), (7, 13, NTSC)],
 )
 def test_colours_named_by_numbers_are_converted(primaries: int, transfer: int, corners_of_it: Any) -> None:
     for colour in ((200, 100, 50), (60, 150, 90), (255, 255, 255), (0, 0, 0)):
@@ -379,10 +535,6 @@ def test_a_png_gif_or_bmp_that_lacks_its_end_is_shown_as_far_as_it_goes(form: st
     for missing in (2, 13, len(content) // 50):
         found = corners(make(content[:-missing]).shown("320.jpg"))
         assert close(found, [RED, GREEN, GREY, BLUE], by=60), missing
-
-
-def chunk(name: bytes, data: bytes, damage: int = 0) -> bytes:
-    return struct.pack(">I4s", len(data), name) + data + struct.pack(">I", zlib.crc32(name + data) ^ damage)
 
 
 @pytest.mark.parametrize(
