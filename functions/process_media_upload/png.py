@@ -12,6 +12,8 @@ import colours
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+_COLOURS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
+"""The chunks that say what its colours are, and how long each must be."""
 _PALETTE = b"\x03"
 """The colour type of a picture with a palette (W3C PNG, 11.2.1)."""
 
@@ -38,7 +40,8 @@ def mended(content: bytes) -> bytes:
         elif name == b"PLTE" and colours:
             data = data[: 3 * colours]
             colours = len(data) // 3
-        useful = name in _PICTURE and (whole or name in (b"IDAT", b"fdAT", b"IEND"))
+        useful = name in _PICTURE or len(data) == _COLOURS.get(name)
+        useful &= whole or name in (b"IDAT", b"fdAT", b"IEND")
         if useful and not (name == b"tRNS" and colours and len(data) > colours):
             chunks.append((name, data))
     names = [name for name, _ in chunks]
@@ -64,16 +67,15 @@ def profile_of(start: bytes, *, has_profile: bool) -> bytes | None:
     for name, data, whole in _chunks(start):
         if name == b"IDAT":
             break
-        if whole:
+        if whole and len(data) == _COLOURS.get(name):
             found.setdefault(name, data)
-    if len(names := found.get(b"cICP", b"")) == 4:
+    if names := found.get(b"cICP"):
         return colours.profile_of(names[0], names[1]) or b""
-    gamma, points = found.get(b"gAMA", b""), found.get(b"cHRM", b"")
-    if has_profile or b"sRGB" in found or len(gamma) != 4:
+    if has_profile or b"sRGB" in found or b"gAMA" not in found:
         return None
-    measures = [value / 100_000 for value in struct.unpack(">8I", points)] if len(points) == 32 else []
+    measures = [value / 100_000 for value in struct.unpack(">8I", found[b"cHRM"])] if b"cHRM" in found else []
     xy = tuple(zip(measures[::2], measures[1::2], strict=True))
-    return colours.profile_of_measures(int.from_bytes(gamma) / 100_000, xy or None)
+    return colours.profile_of_measures(int.from_bytes(found[b"gAMA"]) / 100_000, xy or None)
 
 
 def depth_of(start: bytes) -> int:

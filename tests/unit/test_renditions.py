@@ -363,6 +363,14 @@ def test_a_png_is_in_a_screens_colours_where_nothing_says_otherwise(extra: bytes
     assert close(corners(made.shown("320.jpg")), [RED, GREEN, GREY, BLUE])
 
 
+def test_a_damaged_png_keeps_its_colours() -> None:
+    content, damage = encoded(quarters()), chunk(b"zTXt", b"history\0\0" + zlib.compress(bytes(3_000_000)))
+    expected = corners(make(content[:33] + gamma(1) + content[33:]).shown("320.jpg"))
+    assert not close(expected, [RED, GREEN, GREY, BLUE])
+    for extra in (gamma(1), chunk(b"cICP", bytes((1, 8, 0, 1)))):
+        assert close(corners(make(content[:33] + extra + damage + content[33:]).shown("320.jpg")), expected, by=4)
+
+
 def described(primaries: int, transfer: int, colour: tuple[int, int, int]) -> Any:
     """How a PNG and a HEIC of one colour come out whose colours are named by numbers alone."""
     picture = Image.new("RGB", (64, 64), colour)
