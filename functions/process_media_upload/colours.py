@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
+from typing import BinaryIO
 
 Point = tuple[float, float]
 """A colour without its brightness: x and y of CIE 1931."""
@@ -172,12 +172,13 @@ def _profile(points: tuple[Point, ...], tone: bytes) -> bytes:
     return header + struct.pack(">I", len(tags)) + b"".join(table) + content
 
 
-def colours_of(upload: Path) -> tuple[int, int] | None:
+def colours_of(file: BinaryIO) -> tuple[int, int] | None:
     """The primaries and the transfer that an AVIF or HEIC names; None where it names none, or cannot be read."""
     import av  # only here, as FFmpeg's libraries take a while to load
 
-    options = {"protocol_whitelist": "file", "format_whitelist": "mov"}
-    with suppress(av.error.FFmpegError, LookupError), av.open(str(upload), format="mov", options=options) as source:
+    file.seek(0)
+    options = {"format_whitelist": "mov"}
+    with suppress(av.error.FFmpegError, LookupError), av.open(file, format="mov", options=options) as source:
         codec = source.streams.video[0].codec_context
         return (codec.color_primaries, codec.color_trc) if codec else None
     return None

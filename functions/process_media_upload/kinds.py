@@ -10,12 +10,14 @@ VIDEOS = {
     "WebM or Matroska video": "matroska",
     "AVI video": "avi",
     "Windows Media video": "asf",
+    "HEIF sequence": "mov",
 }
 """The videos that renditions are made of, and FFmpeg's demuxer for each."""
 
 _BRANDS = {
     "AVIF": {b"avif", b"avis"},
-    "HEIF": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
+    "HEIF": {b"heic", b"heix", b"heim", b"heis", b"mif1"},
+    "HEIF sequence": {b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"},
     "QuickTime video": {b"qt  "},
     "Canon raw picture": {b"crx "},
 }
@@ -65,8 +67,9 @@ def kind_of(start: bytes) -> str | None:
     if start[4:8] == b"ftyp":
         size = min(max(16, int.from_bytes(start[:4])), 256)
         brands = [start[8:12], *(start[at : at + 4] for at in range(16, size, 4))]
-        # The major brand first; `mif1` alone says only "a picture", so a more telling one goes before it.
-        for brand in sorted(brands, key=lambda brand: brand in (b"mif1", b"msf1")):
+        # The major brand first; but `mif1` alone says only "a picture", and a sequence may hold a still, which counts.
+        vague = (b"mif1", *_BRANDS["HEIF sequence"] - {b"msf1"}, b"msf1")
+        for brand in sorted(brands, key=lambda brand: vague.index(brand) if brand in vague else -1):
             for kind, brands_of_kind in _BRANDS.items():
                 if brand in brands_of_kind:
                     return kind

@@ -7,6 +7,7 @@ largest rendition, and only that small picture is turned upright and converted t
 import functools
 import io
 import math
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +25,15 @@ from PIL import (
     ImageCms,
     ImageFile,
     PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
+from PIL.TiffImagePlugin import TiffImageFile
 
+import bmp
 import colours
+import heif
 import png
+import tiff
 
 RECIPE = "3"
 """The recipe's version, part of every rendition's key: change it when renditions change."""
@@ -192,10 +195,28 @@ def make_renditions(upload: Path, kind: str, folder: Path, limits: Limits) -> Me
         raise
     except MemoryError as error:
         raise Unusable("too_much_memory", f"the {kind} takes more memory than there is to decode") from error
-    except UnidentifiedImageError as error:
-        raise Unusable("broken", f"the file begins like {kind}, but holds no picture that can be read") from error
     except Exception as error:  # whatever a decoder raises, it says of the file
-        raise Unusable("broken", f"the file is a broken {kind}: {error or type(error).__name__}") from error
+        raise refusal(kind, str(error).strip()) from error
+
+
+def refusal(kind: str, words: str) -> Unusable:
+    """Why a file cannot be read: it is of a sort that decoders here do not know, or else it is broken.
+
+    Args:
+        kind: Its kind.
+        words: What its decoder says.
+    """
+    if _UNKNOWN.search(words):
+        return Unusable("unsupported", f"the file is a {kind} of a sort that is not read here: {words}")
+    if " " not in words or words == "not identified by this driver":  # no sentence, such as the key of a KeyError
+        return Unusable("broken", f"the file begins like {kind}, but holds no picture that can be read")
+    return Unusable("broken", f"the file is a broken {kind}: {words}")
+
+
+_UNKNOWN = re.compile(
+    r"unsupported|unknown|not (?:yet )?(?:supported|implemented|configured)|not available", re.IGNORECASE
+)
+"""How decoders say that they do not know what they met."""
 
 
 def write_views(image: Image.Image, folder: Path) -> tuple[str, list[Rendition]]:
@@ -204,8 +225,14 @@ def write_views(image: Image.Image, folder: Path) -> tuple[str, list[Rendition]]
     return _write(large, _square_of_long(large, image), folder)
 
 
-_ATTEMPTS = {"PNG": ("as it is", "mended", "cut"), "GIF": ("as it is", "cut"), "BMP": ("as it is", "cut")}
+_ATTEMPTS = {
+    "PNG": ("as it is", "mended", "cut"),
+    "AVIF": ("as it is", "mended"),
+    "GIF": ("as it is", "cut"),
+    "BMP": ("as it is", "cut"),
+}
 """In what ways a damaged picture may be read, of those that browsers show all the same."""
+_MENDED = {"PNG": png.mended, "AVIF": heif.with_merged_associations}
 
 
 def _make_as_browsers_do(file: BinaryIO, kind: str, folder: Path, limits: Limits) -> Media:
@@ -213,9 +240,9 @@ def _make_as_browsers_do(file: BinaryIO, kind: str, folder: Path, limits: Limits
     damage: Exception | None = None
     for attempt in _ATTEMPTS.get(kind, ("as it is",)):
         try:
-            if attempt != "as it is" and kind == "PNG":
+            if attempt != "as it is" and kind in _MENDED:
                 file.seek(0)
-                file = io.BytesIO(png.mended(file.read()))
+                file = io.BytesIO(_MENDED[kind](file.read()))
             ImageFile.LOAD_TRUNCATED_IMAGES = attempt == "cut"
             return _make(file, kind, folder, limits, is_cut=attempt == "cut")
         except (Unusable, MemoryError):
@@ -230,15 +257,13 @@ def _make_as_browsers_do(file: BinaryIO, kind: str, folder: Path, limits: Limits
 
 def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits, *, is_cut: bool = False) -> Media:
     file.seek(0)
-    if kind == "HEIF":
-        import pillow_heif  # only here, as it takes a while
-
-        pillow_heif.register_heif_opener(thumbnails=False)
-    image = Image.open(file, formats=[kind])
+    image = (
+        bmp.decoded(file.read(), limits.check_pixels, is_cut=is_cut) if kind == "BMP" else _opened(file, kind, limits)
+    )
     frames = _frames_of(image, limits) if kind in ("GIF", "PNG", "WEBP", "AVIF") else 1
     width, height = image.size
     limits.check_pixels(width, height, frames)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_raw(image):
+    if isinstance(image, TiffImageFile) and tiff.is_raw(image):
         raise Unusable(
             "foreign", "the file is a camera's raw picture, such as DNG or NEF, which is to be developed first"
         )
@@ -250,6 +275,10 @@ def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits, *, is_cut: bo
     image.info |= told
     if kind == "JPEG":
         decoded = _decoded_jpeg(image, file)
+    elif isinstance(image, TiffImageFile):
+        decoded = _decoded(tiff.pixels_of(image, file))
+        if tiff.is_negative(image):
+            decoded = ImageChops.invert(decoded)
     elif clear and frames == 1 and _has_colours_of_16_bits(image):
         decoded = _decoded_with_clear(image, file, clear)
     else:
@@ -275,6 +304,26 @@ def _make(file: BinaryIO, kind: str, folder: Path, limits: Limits, *, is_cut: bo
     return Media(kind, width, height, placeholder, tuple(renditions))
 
 
+def _opened(file: BinaryIO, kind: str, limits: Limits) -> Image.Image:
+    """A picture that has not been decoded yet. By its plugin, as `Image.open` keeps to itself what a plugin says."""
+    if kind == "HEIF":
+        import pillow_heif  # only here, as it takes a while
+
+        pillow_heif.register_heif_opener(thumbnails=False)
+    open_it, _ = Image.OPEN[kind]
+    try:
+        image = open_it(file, "")
+    except SyntaxError:
+        if kind == "TIFF" and (floats := tiff.of_floats(file, limits.check_pixels)):
+            return floats
+        raise
+    if kind == "HEIF":
+        file.seek(0)
+        heif.check_whole(file.read())
+        file.seek(0)
+    return image
+
+
 def _frames_of(image: Image.Image, limits: Limits) -> int:
     """How many frames a picture has; of one that breaks off, how many begin, counted up to one more than may be."""
     try:
@@ -287,16 +336,6 @@ def _frames_of(image: Image.Image, limits: Limits) -> int:
                 frames += 1
         image.seek(0)
         return frames
-
-
-DNG_VERSION, SUBFILE = 0xC612, 0xFE
-"""Tags of a TIFF (Adobe DNG 1.7; TIFF 6.0, "NewSubfileType")."""
-
-
-def _is_raw(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Whether a TIFF is a camera's raw picture: its first picture is then a small version of another (bit 0 is set)."""
-    subfile = image.tag_v2.get(SUBFILE, 0)
-    return DNG_VERSION in image.tag_v2 or (isinstance(subfile, int) and bool(subfile & 1))
 
 
 def _told(image: Image.Image, file: BinaryIO, kind: str) -> Info:
@@ -313,7 +352,7 @@ def _told(image: Image.Image, file: BinaryIO, kind: str) -> Info:
             told["transparency"] = clear * 255 // ((1 << depth) - 1)
         elif image.mode == "RGB" and clear and depth == 16:
             told["transparency"] = tuple(value >> 8 for value in clear)
-    elif kind in ("AVIF", "HEIF") and not has_profile and (numbers := colours.colours_of(Path(file.name))):
+    elif kind in ("AVIF", "HEIF") and not has_profile and (numbers := colours.colours_of(file)):
         told["icc_profile"] = colours.profile_of(*numbers)
     return told
 

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageStat
 
 from kinds import VIDEOS
-from renditions import Limits, Media, Rendition, Unusable, write_views
+from renditions import Limits, Media, Rendition, Unusable, refusal, write_views
 
 LONGEST, SHORTEST = 1280, 720
 """The largest picture of the video that is served: 720p, or as much upright."""
@@ -62,8 +62,7 @@ def make_video(upload: Path, kind: str, folder: Path, limits: Limits) -> Media:
     except MemoryError as error:
         raise Unusable("too_much_memory", f"the {kind} takes more memory than there is to decode") from error
     except (av.error.FFmpegError, ValueError, ArithmeticError) as error:  # ValueError: text that is no UTF-8, for one
-        words = error.strerror if isinstance(error, av.error.FFmpegError) else error
-        raise Unusable("broken", f"the file is a broken {kind}: {words}") from error
+        raise refusal(kind, str(error.strerror if isinstance(error, av.error.FFmpegError) else error)) from error
 
 
 def _first_picture(source: InputContainer, kind: str, limits: Limits) -> VideoFrame:

@@ -500,6 +500,9 @@ KINDS = [
     (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "AVIF"),
     (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIF"),
     (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF"),
+    (b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc", "HEIF sequence"),
+    (b"\0\0\0\x1cftyphevc\0\0\0\0msf1mif1heic", "HEIF"),
+    (b"\0\0\0\x18ftypavis\0\0\0\0msf1avis", "AVIF"),
     (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "Canon raw picture"),
     (b"II*\0\x10\0\0\0CR\2\0", "Canon raw picture"),
     (b"use wide::*;", None),
@@ -527,6 +530,53 @@ def test_a_file_cut_in_half_is_broken(form: str) -> None:
     assert refusal.code == "broken"
     assert re.match(f"the file (is a broken {form}: |begins like {form}, but holds no picture)", str(refusal))
     assert "/" not in str(refusal)  # no path of ours
+
+
+def test_a_heic_that_lacks_a_tile_is_broken() -> None:
+    """Its decoder paints the tile green, and calls it a picture."""
+    photo = Image.blend(quarters(1024, 512), noise((512, 1024)), 0.15)
+    content = encoded(photo, "HEIF", quality=80, tile_size=512)
+    if b"grid" not in content:
+        pytest.skip("the newest encoder for Python 3.11 makes no tiles")
+    assert close(corners(make(content).shown("320.jpg")), [RED, GREEN, GREY, BLUE], by=60)
+    for missing in (1, 1000, len(content) // 4):
+        refusal = refused(content[:-missing])
+        assert (refusal.code, str(refusal)) == (
+            "broken",
+            f"the file is a broken HEIF: the file ends {missing} bytes before its picture does",
+        )
+
+
+def of_two_lists(content: bytes) -> bytes:
+    """An AVIF of two items whose properties are told by a list for each, as an old encoder wrote them."""
+    at = content.index(b"ipma") - 4
+    size, _, sort, count = struct.unpack_from(">I4s4sI", content, at)
+    first = 3 + content[at + 18]
+    entries = content[at + 16 : at + size]
+    assert count == 2
+    lists = b"".join(
+        struct.pack(">I4s4sI", 16 + len(entry), b"ipma", sort, 1) + entry
+        for entry in (entries[first:], entries[:first])
+    )
+    longer = bytearray(content[:at] + lists + content[at + size :])
+    for box in (b"meta", b"iprp"):
+        place = longer.index(box) - 4
+        struct.pack_into(">I", longer, place, struct.unpack_from(">I", longer, place)[0] + 16)
+    place = longer.index(b"iloc") + 12  # version 0: an item's number, where its data is, and of how many parts
+    for item in range(2):
+        (offset,) = struct.unpack_from(">I", longer, place + 14 * item + 6)
+        struct.pack_into(">I", longer, place + 14 * item + 6, offset + 16)
+    return bytes(longer)
+
+
+def test_an_avif_may_tell_its_properties_in_two_lists() -> None:
+    """The standard asks for one, and Chromium shows it."""
+    image = quarters().convert("RGBA")
+    image.putalpha(Image.new("L", image.size, 100))
+    one = encoded(image, "AVIF")
+    two = of_two_lists(one)
+    assert two.count(b"ipma") == 2 * one.count(b"ipma") == 2
+    assert make(two).files == make(one).files
 
 
 @pytest.mark.parametrize("save", [{}, {"progressive": True}])
@@ -591,6 +641,193 @@ def test_an_mpo_is_the_picture_it_starts_with() -> None:
     made = make(quarters(), "MPO", save_all=True, append_images=[Image.new("RGB", (400, 300))])
     assert made.media.format == "JPEG"
     assert close(corners(made.shown("320.jpg")), [RED, GREEN, GREY, BLUE])
+
+
+def raw_bmp(
+    bits: int,
+    data: bytes,
+    size: tuple[int, int],
+    *fields: int,
+    header: int = 40,
+    compression: int | None = None,
+    palette: bytes = b"",
+    count: int = 0,
+) -> bytes:
+    """A BMP whose pixels are given as they are to be written, the lowest row first."""
+    compression = (3 if fields else 0) if compression is None else compression
+    head = struct.pack("<IiiHHIIIIII", header, *size, 1, bits, compression, len(data), 0, 0, count, 0)
+    masks = struct.pack(f"<{len(fields)}I", *fields)
+    head = (head + masks).ljust(header, b"\0") + palette
+    return b"BM" + struct.pack("<IxxxxI", 14 + len(head) + len(data), 14 + len(head)) + head + data
+
+
+@pytest.mark.parametrize(
+    ("bits", "fields", "header", "compression"),
+    [
+        (16, (0xF00, 0xF0, 0xF), 40, 3),
+        (16, (0xF00, 0xF0, 0xF, 0xF000), 56, 3),
+        (16, (0x7C00, 0x3E0, 0x1F, 0x8000), 124, 3),
+        (16, (0xC000, 0x3800, 0x0700), 40, 3),
+        (32, (0x3FF00000, 0xFFC00, 0x3FF), 40, 3),
+        (32, (0xFF, 0xFF00, 0xFF0000), 40, 3),
+        (32, (0xFF00, 0xFF0000, 0xFF000000), 108, 3),
+        (32, (0xFF, 0xFF00, 0xFF0000, 0xFF000000), 40, 6),
+        (32, (0xFFE00000, 0x1FFC00, 0x3FF), 40, 3),
+        (16, (0x7C00, 0x3E0, 0x1F), 40, 0),
+        (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000), 124, 0),
+    ],
+)
+@pytest.mark.parametrize("height", [300, -300])
+def test_the_colours_of_a_bmp_may_stand_in_any_bits(
+    bits: int, fields: tuple[int, ...], header: int, compression: int, height: int
+) -> None:
+    picture = quarters()
+    rows = np.asarray(picture if height < 0 else picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM), "uint64")
+    rows = np.dstack([rows, np.full((300, 400), 255, "uint64")])
+    written = sum(
+        ((rows[..., number] * (field // (field & -field)) + 127) // 255) * (field & -field)
+        for number, field in enumerate(fields)
+    )
+    listed = fields if compression or header > 40 else ()
+    data = np.asarray(written).astype(f"<u{bits // 8}").tobytes()
+    made = make(raw_bmp(bits, data, (400, height), *listed, header=header, compression=compression))
+    assert close(
+        corners(made.shown("320.jpg")), [RED, GREEN, GREY, BLUE], by=255 // (1 << 2) if 0xC000 in fields else 12
+    )
+
+
+def test_a_bmp_of_fields_keeps_its_transparency() -> None:
+    data = struct.pack("<2H", 0x0F00, 0xFF00) * 16 + struct.pack("<2H", 0x0F00, 0x8F00) * 16
+    shown = make(raw_bmp(16, data, (2, 32), 0xF00, 0xF0, 0xF, 0xF000, header=56)).shown("32.webp")
+    assert [shown.getchannel("A").getpixel(at) for at in ((0, 20), (1, 20), (1, 4))] == [0, 255, 136]
+
+
+TABLE = b"".join(bytes((*colour[::-1], 0)) for colour in (RED, GREEN, BLUE, GREY))
+
+
+def test_a_bmp_may_have_two_bits_a_pixel_and_any_number_of_colours() -> None:
+    low, high = b"\xaa\xff", b"\x00\x55"  # blue and grey below, red and green above
+    data = (low + b"\0\0") * 8 + (high + b"\0\0") * 8
+    for palette, count in ((TABLE, 0), (TABLE, 4), (TABLE * 80, 320), (TABLE, 305_402_420)):
+        made = make(raw_bmp(2, data, (8, 16), palette=palette, count=count))
+        assert close(corners(made.shown("16.webp")), [RED, GREEN, GREY, BLUE], by=25), count
+
+
+def runs(data: bytes, size: tuple[int, int], bits: int = 8) -> bytes:
+    return raw_bmp(bits, data, size, compression={8: 1, 4: 2}[bits], palette=TABLE.ljust(4 << bits, b"\0"))
+
+
+def test_a_run_length_coded_bmp_is_black_where_nothing_is_painted() -> None:
+    """As in Chromium: where it ends early, where it skips, and where a run is cut at the end of its row."""
+    for bits, one, two in ((8, b"\x20\1", b"\x20\2"), (4, b"\x20\x11", b"\x20\x22")):
+        early = make(runs((one + b"\0\0") * 10 + b"\0\1", (32, 20), bits)).shown("32.webp").convert("RGB")
+        assert close([early.getpixel((9, 15)), early.getpixel((9, 4))], [GREEN, (0, 0, 0)])
+        skipping = b"\0\2\x10\0" + b"\x40" + one[1:] + b"\0\0"
+        skipped = make(runs(skipping * 20 + b"\0\1", (32, 20), bits)).shown("32.webp").convert("RGB")
+        assert close([skipped.getpixel((4, 9)), skipped.getpixel((28, 9))], [(0, 0, 0), GREEN])
+        up = (one + b"\0\0") * 4 + one + b"\0\2\0\x0a" + b"\0\0" + (two + b"\0\0") * 20
+        jumped = make(runs(up, (32, 20), bits)).shown("32.webp").convert("RGB")
+        assert close([jumped.getpixel((9, y)) for y in (18, 9, 2)], [GREEN, (0, 0, 0), BLUE], by=30)
+
+
+def test_a_run_length_coded_bmp_may_hold_what_is_no_run() -> None:
+    plain = b"\0\x0b" + bytes((0, 1, 2, 3) * 3)  # eleven pixels, and a byte that fills up
+    made = make(runs((plain + b"\x05\2\0\0") * 16, (16, 16))).shown("16.webp").convert("RGB")
+    assert close(made.getpixel((14, 8)), BLUE, by=25)
+    halves = b"\0\x05" + b"\x12\x12\x10" + b"\0" + b"\x0b\x22\0\0"
+    made = make(runs(halves * 16, (16, 16), bits=4)).shown("16.webp").convert("RGB")
+    assert close(made.getpixel((12, 8)), BLUE, by=25)
+
+
+@pytest.mark.parametrize(("bits", "compression"), [(0, 4), (0, 5), (24, 4), (8, 2), (64, 0)])
+def test_a_sort_that_is_not_read_is_told_from_a_broken_file(bits: int, compression: int) -> None:
+    refusal = refused(raw_bmp(bits, bytes(400), (8, 8), compression=compression))
+    assert (refusal.code, str(refusal)) == (
+        "unsupported",
+        "the file is a BMP of a sort that is not read here: "
+        f"unsupported compression {compression} of {bits} bits a pixel",
+    )
+
+
+def raw_tiff(data: bytes, size: tuple[int, int], photometric: int, bits: int, samples: int = 3, **tags: Any) -> bytes:
+    """A TIFF of one strip whose pixels are given as they are to be written, the low byte first."""
+    entries: dict[int, Any] = {256: size[0], 257: size[1], 258: (bits,) * samples, 259: 1, 262: photometric}
+    entries |= {273: 8, 277: samples, 278: size[1], 279: len(data)} | {int(key[1:]): tag for key, tag in tags.items()}
+    data += b"\0" * (len(data) % 2)
+    directory, beyond = b"", b""
+    after = 8 + len(data) + 2 + 12 * len(entries) + 4
+    for tag, value in sorted(entries.items()):
+        values = value if isinstance(value, tuple) else (value,)
+        packed = struct.pack(f"<{len(values)}I", *values)
+        if len(packed) > 4:
+            packed, beyond = struct.pack("<I", after + len(beyond)), beyond + packed
+        directory += struct.pack("<HHI", tag, 4, len(values)) + packed
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8 + len(data))
+        + data
+        + struct.pack("<H", len(entries))
+        + directory
+        + bytes(4)
+        + beyond
+    )
+
+
+def test_a_tiff_of_16_bits_may_have_a_plane_for_each_colour() -> None:
+    planes = np.moveaxis(np.asarray(quarters(), "<u2") * 257, 2, 0)
+    size = planes[0].nbytes
+    where = tuple(8 + number * size for number in range(3))
+    content = raw_tiff(planes.tobytes(), (400, 300), 2, 16, t284=2, t273=where, t279=(size,) * 3)
+    assert close(corners(make(content).shown("320.jpg")), [RED, GREEN, GREY, BLUE])
+
+
+@pytest.mark.parametrize(("kind", "bits", "sample_format"), [("<u2", 16, 1), ("<f4", 32, 3), ("<u1", 8, 1)])
+def test_the_lowest_value_of_a_grey_tiff_may_be_white(kind: str, bits: int, sample_format: int) -> None:
+    ramp = np.tile(np.linspace(0, 1, 256), (16, 1)) * (1 if bits == 32 else (1 << bits) - 1)
+    content = raw_tiff(ramp.astype(kind).tobytes(), (256, 16), 0, bits, samples=1, t339=sample_format)
+    row = np.asarray(make(content).shown("256.jpg").convert("L"), int)[8]
+    assert row[0] > 250 and row[-1] < 5
+
+
+def test_a_tiff_may_be_in_floating_point_colours() -> None:
+    pixels = (np.asarray(quarters()) / 255).astype("<f4")
+    content = raw_tiff(pixels.tobytes(), (400, 300), 2, 32, t339=(3, 3, 3))
+    assert close(corners(make(content).shown("320.jpg")), [RED, GREEN, GREY, BLUE])
+    lying = raw_tiff(np.moveaxis(pixels, 0, 1).tobytes(), (300, 400), 2, 32, t339=(3, 3, 3), t274=5)
+    assert close(corners(make(lying).shown("320.jpg")), [RED, GREEN, GREY, BLUE])
+    assert refused(content, megapixels=0.1).code == "too_many_pixels"
+
+
+def test_a_tiff_may_be_in_lab_of_16_bits() -> None:
+    pixels = np.zeros((64, 64, 3), "<i2")
+    pixels[..., 0] = np.uint16(65535 * 0.5323).astype("<i2")  # sRGB's red: L* 53.2, a* 80.1, b* 67.2
+    pixels[..., 1:] = (80.1 * 256, 67.2 * 256)
+    red = make(raw_tiff(pixels.tobytes(), (64, 64), 8, 16)).shown("64.jpg").getpixel((32, 32))
+    assert close(red, (255, 0, 0), by=12)
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_tiff_may_hold_webps(tiled: bool) -> None:
+    width = 128 if tiled else 400
+    boxes = [(x, y, x + width, y + 128) for y in range(0, 300, 128) for x in range(0, 400, width)]
+    parts = [encoded(quarters().crop(box), "WEBP", lossless=True) for box in boxes]
+    where = tuple(8 + sum(map(len, parts[:number])) for number in range(len(parts)))
+    sizes = tuple(map(len, parts))
+    tags = (
+        {"t322": 128, "t323": 128, "t324": where, "t325": sizes}
+        if tiled
+        else {"t273": where, "t279": sizes, "t278": 128}
+    )
+    content = raw_tiff(b"".join(parts), (400, 300), 2, 8, t259=50001, **tags)
+    assert close(corners(make(content).shown("320.jpg")), [RED, GREEN, GREY, BLUE])
+
+
+def test_a_tiff_that_nothing_reads_is_no_broken_file() -> None:
+    refusal = refused(raw_tiff(bytes(64 * 6), (8, 8), 2, 48))
+    assert (refusal.code, str(refusal)) == (
+        "unsupported",
+        "the file is a TIFF of a sort that is not read here: unknown pixel mode",
+    )
 
 
 def test_floating_point_and_long_greys_span_from_black_to_white() -> None:
