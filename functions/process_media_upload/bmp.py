@@ -105,7 +105,7 @@ def _header(content: bytes) -> _Header:
         raise ValueError(f"unsupported compression {compression} of {bits} bits a pixel")
     entry = 3 if length == _OLDEST else 4
     end = after + entry * min(colours or 1 << bits, 1 << bits) if bits in _PALETTES else after
-    table = content[after : min(end, at or end)]
+    table = content[after:end]
     palette = b"".join(table[place : place + 3] + b"\0" for place in range(0, len(table) - 2, entry))
     return _Header((width, abs(height)), 1 if height < 0 else -1, bits, compression, fields, palette, at or end)
 

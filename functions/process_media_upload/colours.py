@@ -1,7 +1,7 @@
 """Colours that a file describes by numbers instead of a profile, as the ICC profile that says the same.
 
 AVIF, HEIC (`nclx`) and PNG (`cICP`) name them as ITU-T H.273 does; a PNG may also measure them (`gAMA`, `cHRM`). The
-profile goes the way of every other one; nothing else has to know.
+profile goes the way of every other one; nothing else has to know. For videos it is a table, as filters take them.
 """
 
 import math
@@ -116,6 +116,38 @@ def profile_of_measures(gamma: float, points: tuple[Point, ...] | None) -> bytes
     with suppress(ZeroDivisionError, struct.error):
         return _profile(points or _SCREEN, struct.pack(">4s8xi", b"para", round(65536 / gamma)))
     return None
+
+
+def cube_of(primaries: int, transfer: int) -> str | None:
+    """The same as a table from colours to a screen's, for FFmpeg's `lut3d`; None where they are a screen's, or unknown.
+
+    Args:
+        primaries: ColourPrimaries of ITU-T H.273.
+        transfer: TransferCharacteristics of ITU-T H.273. PQ and HLG are brought to standard range.
+    """
+    curve, points = _TRANSFERS.get(transfer, _srgb), _PRIMARIES.get(primaries, _SCREEN)
+    if points is _SCREEN and curve is _srgb:
+        return None
+    screen = _columns(_SCREEN)
+    columns = [_solved(screen, column) for column in _columns(points)]
+    light = [curve(step / (_CUBE - 1)) for step in range(_CUBE)]
+    reds, greens, blues = ([_times(value, column) for value in light] for column in columns)
+    lines = [f"LUT_3D_SIZE {_CUBE}"]
+    for blue in blues:
+        for green in greens:
+            x, y, z = (sum(each) for each in zip(blue, green, strict=True))
+            lines += [f"{_signal(x + r):.4f} {_signal(y + g):.4f} {_signal(z + b):.4f}" for r, g, b in reds]
+    return "\n".join(lines)
+
+
+_CUBE = 33
+"""How many steps the table has on each side."""
+
+
+def _signal(light: float) -> float:
+    """What IEC 61966-2-1 makes of light; of more or less than there is, the most or none."""
+    light = min(max(light, 0.0), 1.0)
+    return light * 12.92 if light <= 0.0031308 else 1.055 * math.pow(light, 1 / 2.4) - 0.055
 
 
 def _columns(points: tuple[Point, ...]) -> list[_Vector]:

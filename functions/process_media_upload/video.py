@@ -4,6 +4,7 @@ FFmpeg's libraries do the work (PyAV). The file is read twice: its first picture
 is written; then pictures and sound go through filters to the encoders, each with its own time.
 """
 
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -13,12 +14,15 @@ from typing import Any
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.filter import Graph
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image, ImageStat
 
+import colours
 from kinds import VIDEOS
 from renditions import Limits, Media, Rendition, Unusable, refusal, write_views
 
@@ -30,13 +34,14 @@ TICKS = Fraction(1, 90_000)
 SAMPLES_A_SECOND = 48_000
 THREADS = 2
 
-PQ, HLG = 16, 18
-"""The transfer characteristics of HDR (ITU-T H.273, table 3)."""
-INTENT = "perceptual"
-"""How colours and light beyond the standard range are brought into it; to work it out takes some 6 s, once a video."""
-UNSPECIFIED = 2
-BT2020, BT709 = 9, 1
-"""Wide primaries, and those of every screen (ITU-T H.273, table 2; 1 says the same in tables 3 and 4)."""
+HDR = (16, 18)
+"""The transfer characteristics of PQ and HLG (ITU-T H.273, table 3)."""
+WIDE = (9, 11, 12)
+"""The primaries of BT.2020 and P3 (table 2)."""
+UNSPECIFIED, BT709 = 2, 1
+"""Colours without a name, and a screen's (in each of the tables)."""
+STANDARD = ":out_color_matrix=bt709:out_range=tv"
+"""What the pictures of the video that is served are made of."""
 
 
 def make_video(upload: Path, kind: str, folder: Path, limits: Limits) -> Media:
@@ -91,7 +96,7 @@ def _make(source: InputContainer, first: VideoFrame, kind: str, folder: Path, li
     path = folder / "video.mp4"
     poster = _Poster(max(source.duration / av.time_base if source.duration else 0, 1.0) / 10)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as target:
-        pictures = _Pictures(target, video, first, start, limits, poster)
+        pictures = _Pictures(target, video, first, start, limits, poster, folder)
         sound = _Sound(target, audio, start) if audio else None
         for packet in _packets(source, [stream for stream in (video, audio) if stream]):
             for frame in _frames(packet):
@@ -165,18 +170,21 @@ class _Pictures:
         start: Fraction,
         limits: Limits,
         poster: "_Poster",
+        folder: Path,
     ) -> None:
         self._target, self._video, self._start, self._limits, self._poster = target, video, start, limits, poster
+        self._folder = folder
         self._graph: Graph | None = None
+        self._cleaner: BitStreamFilterContext | None = None
         self._shape: tuple[Any, ...] = ()
         self._earliest = self._end = 0
         rate = video.average_rate or video.guessed_rate or Fraction(30)
         rate = rate if 1 <= rate <= MOST_FRAMES_A_SECOND else Fraction(30)
         self._ticks_a_frame = round(1 / rate / TICKS)
 
-        ratio = video.codec_context.sample_aspect_ratio or Fraction(1)
+        ratio = video.sample_aspect_ratio or Fraction(1)  # the container's, or else the codec's
         width = round(first.width * ratio) if Fraction(1, 4) <= ratio <= 4 else first.width
-        self.shown = (first.height, width) if _turns(first) in (["clock"], ["cclock"]) else (width, first.height)
+        self.shown = (first.height, width) if TRANSPOSE in _turns(first) else (width, first.height)
         scale = min(1.0, LONGEST / max(self.shown), SHORTEST / min(self.shown))
         # 4:2:0 needs even sides.
         self.size = max(2, round(self.shown[0] * scale / 2) * 2), max(2, round(self.shown[1] * scale / 2) * 2)
@@ -200,7 +208,7 @@ class _Pictures:
     def take(self, frame: VideoFrame) -> None:
         """Take a decoded picture."""
         _check_side(frame.width, frame.height, self._limits)
-        shape = (frame.width, frame.height, frame.format.name, frame.rotation)
+        shape = (frame.width, frame.height, frame.format.name, *_turns(frame))
         if shape != self._shape:
             self._shape, self._graph = shape, self._built(frame)
         assert self._graph is not None
@@ -212,34 +220,41 @@ class _Pictures:
         if self._graph:
             self._graph.vpush(None)
             self._pull()
-        self._target.mux(self._stream.encode())
+        self._mux(self._stream.encode())
+
+    def _mux(self, packets: "list[Packet[Any]]") -> None:
+        """Write packets, without what lies beside the picture in them: the encoder's settings, and others' captions."""
+        if self._cleaner is None:
+            self._target.start_encoding()  # tells what a stream is
+            self._cleaner = BitStreamFilterContext("filter_units=remove_types=6", self._stream)
+        for packet in packets:
+            for cleaned in self._cleaner.filter(packet):
+                cleaned.stream = self._stream
+                self._target.mux(cleaned)
 
     def _built(self, frame: VideoFrame) -> Graph:
         """The filters for pictures of one shape; every shape ends at the size that the first one had."""
         turns = _turns(frame)
-        width, height = self.size[::-1] if len(turns) == 1 else self.size
-        colours = self._video.codec_context
-        wide = colours.color_trc in (PQ, HLG) or colours.color_primaries == BT2020
-        standard = f":out_primaries=bt709:out_transfer=bt709:intent={INTENT}" if wide else ""
+        width, height = self.size[::-1] if TRANSPOSE in turns else self.size
+        told = self._video.codec_context
+        is_wide = told.color_trc in HDR or told.color_primaries in WIDE
+        cube = colours.cube_of(told.color_primaries, told.color_trc) if is_wide else None
+        table = self._folder / "colours.cube"
+        if cube:
+            table.write_text(cube)
         graph = Graph()
         steps = [
             *([("bwdif", "deint=interlaced")] if min(frame.width, frame.height) >= 8 else []),  # it takes none smaller
-            (
-                "scale",
-                f"{width}:{height}:in_color_matrix={_matrix(frame)}:out_color_matrix=bt709:out_range=tv{standard}",
-            ),
+            ("scale", f"{width}:{height}:in_color_matrix={_matrix(frame)}" + ("" if cube else STANDARD)),
+            *([("lut3d", f"file={table}:interp=tetrahedral"), ("scale", STANDARD[1:])] if cube else []),
             ("setsar", "1"),
             ("format", "yuv420p"),
-            *[("transpose", turn) for turn in turns],
+            *turns,
             ("buffersink", None),
         ]
         source = graph.add_buffer(template=self._video, width=frame.width, height=frame.height, format=frame.format)
-        try:
-            graph.link_nodes(source, *(graph.add(name, arguments) for name, arguments in steps)).configure()
-        except (av.error.FFmpegError, LookupError) as error:
-            if wide:
-                raise Unusable("hdr", "the video is HDR, which cannot be brought to standard range here") from error
-            raise
+        graph.link_nodes(source, *(graph.add(name, arguments) for name, arguments in steps)).configure()
+        table.unlink(missing_ok=True)
         return graph
 
     def _pull(self) -> None:
@@ -258,7 +273,7 @@ class _Pictures:
             self._poster.consider(frame, float(at * TICKS))
             frame.pts, frame.time_base, frame.pict_type = at, TICKS, 0
             self._earliest, self._end = at + self._ticks_a_frame // 2, at + self._ticks_a_frame
-            self._target.mux(self._stream.encode(frame))
+            self._mux(self._stream.encode(frame))
 
 
 def _matrix(frame: VideoFrame) -> str:
@@ -268,16 +283,21 @@ def _matrix(frame: VideoFrame) -> str:
     return "bt709" if min(frame.width, frame.height) >= SHORTEST else "bt601"
 
 
-def _turns(frame: VideoFrame) -> list[str]:
-    """What turns a picture upright, in quarters, by its display matrix."""
-    return {
-        90: ["cclock"],
-        -270: ["cclock"],
-        180: ["clock"] * 2,
-        -180: ["clock"] * 2,
-        -90: ["clock"],
-        270: ["clock"],
-    }.get(round(frame.rotation / 90) * 90, [])
+TRANSPOSE = ("transpose", "cclock_flip")
+"""Exchanges x and y: the filter's "cclock_flip" is no more than that."""
+
+
+def _turns(frame: VideoFrame) -> list[tuple[str, str | None]]:
+    """What turns and mirrors a picture as its display matrix says: x' = ax + cy, y' = bx + dy, in 16.16 each."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)) if matrix else (1, 0, 0, 0, 1)
+    lies = abs(b) > abs(a)
+    turns: list[tuple[str, str | None]] = [TRANSPOSE] if lies else []
+    if (c if lies else a) < 0:
+        turns.append(("hflip", None))
+    if (b if lies else d) < 0:
+        turns.append(("vflip", None))
+    return turns
 
 
 class _Sound:
@@ -290,6 +310,7 @@ class _Sound:
         self._stream = target.add_stream("aac", rate=SAMPLES_A_SECOND)
         self._stream.layout = "stereo"
         self._stream.bit_rate = 128_000
+        self._stream.options = {"flags": "+bitexact"}  # without the encoder's name
 
     def take(self, frame: AudioFrame) -> None:
         """Take decoded sound."""

@@ -13,7 +13,7 @@ import blurhash
 import numpy as np
 import pillow_heif
 import pytest
-from pictures import BLUE, GREEN, GREY, RED, close, corners, quarters
+from pictures import BLUE, GREEN, GREY, RED, SRGB, by_definition, by_light, by_srgb, close, corners, quarters
 from PIL import Image, ImageCms, PngImagePlugin
 
 import colours
@@ -306,11 +306,6 @@ def test_a_grey_picture_may_have_a_profile_for_colours(form: str) -> None:
     assert close(corners(made.shown("320.jpg")), expected, by=4)
 
 
-def by_srgb(light: Any) -> Any:
-    """Light as sRGB's signal (IEC 61966-2-1)."""
-    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-
-
 def gamma(value: float) -> bytes:
     return chunk(b"gAMA", struct.pack(">I", round(value * 100_000)))
 
@@ -384,23 +379,6 @@ def described(primaries: int, transfer: int, colour: tuple[int, int, int]) -> An
     return found[0]
 
 
-def by_light(primaries: tuple[tuple[float, float], ...], light: Any) -> Any:
-    """Some light in sRGB, computed from the primaries' x and y (their white is D65)."""
-
-    def to_xyz(corners: tuple[tuple[float, float], ...]) -> Any:
-        columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in corners]).T
-        return columns * np.linalg.solve(columns, np.array([0.3127 / 0.3290, 1, 0.3583 / 0.3290]))
-
-    return 255 * by_srgb(np.linalg.solve(to_xyz(SRGB), to_xyz(primaries) @ light).clip(0, 1))
-
-
-def by_definition(primaries: tuple[tuple[float, float], ...], colour: tuple[int, int, int]) -> Any:
-    """A colour in sRGB whose signals are sRGB's, too."""
-    signal = np.array(colour) / 255
-    return by_light(primaries, np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4))
-
-
-SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 WIDE = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 PAL = ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06))
@@ -711,6 +689,12 @@ def test_a_bmp_may_have_two_bits_a_pixel_and_any_number_of_colours() -> None:
     for palette, count in ((TABLE, 0), (TABLE, 4), (TABLE * 80, 320), (TABLE, 305_402_420)):
         made = make(raw_bmp(2, data, (8, 16), palette=palette, count=count))
         assert close(corners(made.shown("16.webp")), [RED, GREEN, GREY, BLUE], by=25), count
+
+
+def test_the_palette_of_a_bmp_may_reach_into_its_pixels() -> None:
+    content = bytearray(raw_bmp(8, bytes(32 * 32), (32, 32), palette=TABLE, count=4))
+    struct.pack_into("<I", content, 10, 54 + 12)
+    assert close(make(bytes(content)).shown("32.webp").convert("RGB").getpixel((16, 16)), RED)
 
 
 def runs(data: bytes, size: tuple[int, int], bits: int = 8) -> bytes:

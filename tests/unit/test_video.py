@@ -3,7 +3,6 @@
 import io
 import math
 import struct
-import sys
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from pictures import BLUE, GREEN, GREY, RED, close, corners, quarters
+from pictures import BLUE, GREEN, GREY, RED, by_definition, close, corners, quarters
 from PIL import Image
 
 import video
@@ -33,7 +32,8 @@ def encoded(
     pixels: str = "yuv420p",
     picture: Image.Image | None = None,
     live: bool = False,
-    **colours: int,
+    matrix: str | None = None,
+    **told: Any,
 ) -> bytes:
     """A video of the quarters, after `dark` seconds of black, and of a tone; a live one does not know its length."""
     buffer = io.BytesIO()
@@ -44,7 +44,7 @@ def encoded(
         stream.pix_fmt = pixels
         if codec == "libx265":  # of so few pictures, it gives reordered ones times that cannot be
             stream.options = {"x265-params": "bframes=0"}
-        for name, value in colours.items():
+        for name, value in told.items():
             setattr(stream.codec_context, name, value)
         tone = target.add_stream(sound, rate=48_000) if sound else None
         if tone:
@@ -52,7 +52,7 @@ def encoded(
             tone.bit_rate = 64_000
         for number in range(round(seconds * RATE)):
             shown = (picture or quarters(*size)) if number >= dark * RATE else Image.new("RGB", size)
-            frame = av.VideoFrame.from_image(shown).reformat(format=pixels)
+            frame = av.VideoFrame.from_image(shown).reformat(format=pixels, dst_colorspace=matrix)
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             target.mux(stream.encode(frame))
         target.mux(stream.encode())
@@ -196,9 +196,15 @@ def test_the_poster_is_not_black() -> None:
         ((0, 1, -1, 0), Image.Transpose.ROTATE_90),
         ((-1, 0, 0, -1), Image.Transpose.ROTATE_180),
         ((0, -1, 1, 0), Image.Transpose.ROTATE_270),
+        ((-1, 0, 0, 1), Image.Transpose.FLIP_LEFT_RIGHT),
+        ((1, 0, 0, -1), Image.Transpose.FLIP_TOP_BOTTOM),
+        ((0, 1, 1, 0), Image.Transpose.TRANSPOSE),
+        ((0, -1, -1, 0), Image.Transpose.TRANSVERSE),
     ],
 )
-def test_a_video_is_turned_upright(matrix: tuple[int, int, int, int], undo: Image.Transpose) -> None:
+def test_a_video_is_turned_and_mirrored_as_its_container_says(
+    matrix: tuple[int, int, int, int], undo: Image.Transpose
+) -> None:
     stored = quarters().transpose(undo)
     content = bytearray(encoded(sound=None, size=stored.size, picture=stored, seconds=0.3))
     one = 1 << 16
@@ -237,15 +243,88 @@ def test_colours_without_a_name_are_those_of_their_size(size: tuple[int, int], m
         assert close(corners(shown), [RED, GREEN, GREY, BLUE])
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="the newest PyAV for Python 3.11 cannot, and it is refused")
-def test_hdr_is_brought_to_standard_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "INTENT", "saturation")  # the quickest to work out
-    hlg = {"color_trc": 18, "color_primaries": 9, "colorspace": 9}
-    content = encoded(codec="libx265", sound=None, seconds=0.2, pixels="yuv420p10le", **hlg)
+@pytest.mark.parametrize(
+    ("pasp", "width"), [((4, 3), 213), ((1, 1), 160), ((0, 0), 320), (None, 320), ((1000, 1), 160)]
+)
+def test_the_containers_pixel_aspect_goes_before_the_codecs(pasp: tuple[int, int] | None, width: int) -> None:
+    """As in Chromium, but for one that cannot be meant. Here the codec says 2:1."""
+    content = bytearray(encoded(sound=None, seconds=0.3, sample_aspect_ratio=Fraction(2)))
+    at = content.index(b"pasp")
+    assert struct.unpack_from(">2I", content, at + 4) == (2, 1)
+    if pasp:
+        struct.pack_into(">2I", content, at + 4, *pasp)
+    else:
+        content[at : at + 4] = b"free"
+    made = make(bytes(content))
+    assert (made.media.width, made.media.height) == (width, 120)
+    assert made.pictures()[0].size == (round(width / 2) * 2, 120)
+    assert close(corners(made.pictures()[0]), [RED, GREEN, GREY, BLUE], by=25)
+
+
+def units(content: bytes) -> set[int]:
+    """The sorts of units that an MP4's video is made of (ITU-T H.264, table 7-1)."""
+    found = set()
+    with av.open(io.BytesIO(content)) as source:
+        for packet in source.demux(video=0):
+            data, at = bytes(packet), 0
+            while at < len(data):
+                found.add(data[at + 4] & 31)
+                at += 4 + int.from_bytes(data[at : at + 4])
+    return found
+
+
+def test_nothing_but_the_picture_is_in_the_pictures() -> None:
+    """Neither the encoder's settings nor what the upload had beside its pictures, captions for one."""
+    upload = encoded(seconds=0.5)
+    assert b"x264 - core" in upload and 6 in units(upload)
+    content = make(upload).files["video.mp4"]
+    assert units(content) == {1, 5}
+    for trace in (b"x264", b"Lavc", b"Lavf", b"secret"):
+        assert trace not in content
+
+
+def hdr(transfer: int, primaries: int, *greys: int) -> bytes:
+    """A clip whose halves are greys, given as full-range signals of 8 bits."""
+    picture = Image.new("RGB", (160, 120), (greys[0],) * 3)
+    picture.paste((greys[1],) * 3, (80, 0, 160, 120))
+    names = {"color_trc": transfer, "color_primaries": primaries, "colorspace": 9}
+    return encoded(codec="libx265", sound=None, seconds=0.2, pixels="yuv420p10le", picture=picture, **names)
+
+
+@pytest.mark.parametrize(("transfer", "white"), [(16, 148), (18, 191)])
+def test_hdr_is_brought_to_standard_range(transfer: int, white: int) -> None:
+    """As an HDR still is: paper, of 203 candelas (ITU-R BT.2408, table 1), keeps most of its light."""
+    content = hdr(transfer, 9, white // 2, white)
     (frame, *_) = made_frames(content, "video")
-    assert frame.color_trc == 18
-    (frame, *_) = made_frames(make(content).files["video.mp4"], "video")
+    assert frame.color_trc == transfer
+    made = make(content)
+    (frame, *_) = made_frames(made.files["video.mp4"], "video")
     assert (frame.color_trc, frame.color_primaries, frame.colorspace) == (1, 1, 1)
+    grey, paper = (made.pictures()[0].getpixel((x, 60)) for x in (20, 140))
+    assert 170 < paper[0] < 210 and 20 < grey[0] < paper[0] - 60  # type: ignore[index,operator]
+    brightest = make(hdr(transfer, 9, 0, 255)).pictures()[0]
+    assert close([brightest.getpixel((x, 60)) for x in (20, 140)], [(0,) * 3, (255,) * 3], by=6)
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(9, 14), (12, 1)])
+def test_wide_colours_are_brought_to_a_screens(primaries: int, transfer: int) -> None:
+    xy = {9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)), 12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))}
+    names = {"color_trc": transfer, "color_primaries": primaries, "colorspace": 1}
+    colour = (200, 100, 50)
+    content = encoded(sound=None, seconds=0.2, picture=Image.new("RGB", (160, 120), colour), matrix="ITU709", **names)
+    for shown in ((made := make(content)).pictures()[0], Image.open(io.BytesIO(made.files["160.jpg"]))):
+        assert close(shown.getpixel((80, 60)), by_definition(xy[primaries], colour), by=8)
+
+
+def test_a_heif_sequence_becomes_a_video() -> None:
+    content = encoded(codec="libx265", sound=None, seconds=0.3)
+    sequence = content[:8] + b"msf1" + content[12:16] + b"msf1hevc" + content[24:]
+    sequence = sequence.replace(b"vide", b"pict", 1)
+    assert kind_of(sequence) == "HEIF sequence"
+    made = make(sequence)
+    assert made.media.format == "HEIF sequence"
+    assert len(made.pictures()) == 3
+    assert close(corners(made.pictures()[0]), [RED, GREEN, GREY, BLUE], by=25)
 
 
 @pytest.mark.parametrize(
