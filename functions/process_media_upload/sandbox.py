@@ -1,10 +1,12 @@
 """A process of its own for the decoders: what strangers send may crash, hang or fill it, and nothing else.
 
 The parent starts it early (`Sandbox`), so that its imports are over when the upload has been fetched. It has limits
-on memory, file size and time, and none of the function's credentials in its environment.
+on memory, file size and time, no network, and none of the function's credentials: they are not in its environment, and
+the parent's is hidden from it.
 """
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -14,12 +16,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from confinement import confine, hide_memory
 from kinds import PICTURES, VIDEOS
 from renditions import Limits, Media, Rendition, Unusable, make_renditions
 
 PROGRAM = Path(__file__)
 MEMORY_OUTSIDE = 400_000_000
 """Bytes of the function's memory that are left to the function itself."""
+TYPES = {".webp": "image/webp", ".jpg": "image/jpeg", ".mp4": "video/mp4"}
+"""What renditions there are."""
 LARGEST_FILE = 600_000_000
 """Bytes that the process may write to one file."""
 
@@ -28,6 +33,7 @@ class Sandbox:
     """A process that converts one upload; leaving the `with` block ends it."""
 
     def __init__(self) -> None:
+        hide_memory()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         self._process = subprocess.Popen(
             [sys.executable, str(PROGRAM)],
@@ -78,10 +84,16 @@ class Sandbox:
         if code:
             raise RuntimeError(f"the conversion failed: {errors.decode(errors='replace').strip()[-800:]}")
         answer = json.loads(output)
+        if refused := answer.get("unconfined"):
+            logging.getLogger(__name__).warning("the decoders' process keeps its network: %s", refused)
         if "unusable" in answer:
             raise Unusable(*answer["unusable"])
         made = answer["media"]
-        return Media(**{**made, "renditions": tuple(Rendition(**rendition) for rendition in made["renditions"])})
+        renditions = tuple(Rendition(**rendition) for rendition in made["renditions"])
+        for rendition in renditions:  # what it says is no more to be trusted than the upload
+            if TYPES.get(Path(rendition.name).suffix) != rendition.content_type or "/" in rendition.name:
+                raise RuntimeError(f"the conversion made {rendition.name!r} of type {rendition.content_type!r}")
+        return Media(**{**made, "renditions": renditions})
 
 
 def _convert(request: dict[str, Any]) -> Media:
@@ -101,9 +113,13 @@ def _convert(request: dict[str, Any]) -> Media:
 
 
 if __name__ == "__main__":
-    reply: dict[str, Any]
+    reply: dict[str, Any] = {}
     try:
-        reply = {"media": asdict(_convert(json.load(sys.stdin)))}
+        confine()
+    except OSError as refusal:
+        reply["unconfined"] = str(refusal)
+    try:
+        reply["media"] = asdict(_convert(json.load(sys.stdin)))
     except Unusable as unusable:
-        reply = {"unusable": (unusable.code, str(unusable))}
+        reply["unusable"] = unusable.code, str(unusable)
     sys.stdout.write(json.dumps(reply))

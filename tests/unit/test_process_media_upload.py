@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import av
@@ -498,6 +499,27 @@ def test_a_fault_of_our_own_is_retried_not_blamed_on_the_file(queue: Queue, monk
     sent = queue.send(notification("posts/post-1/a.jpg"))
     assert queue.deliver(function) == [sent]
     assert post().media_status is None
+
+
+def test_a_link_in_place_of_a_rendition_leads_nowhere(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder that a stranger's file has taken over could lead the function to files that only it may read."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    convert = Sandbox.convert
+
+    def and_link(box: Sandbox, upload: Path, kind: str, folder: Path, *args: Any) -> Any:
+        media = convert(box, upload, kind, folder, *args)
+        (folder / "400.webp").unlink()
+        (folder / "400.webp").symlink_to(secret)
+        return media
+
+    monkeypatch.setattr(Sandbox, "convert", and_link)
+    put("posts/post-1/a.jpg", photo())
+    sent = queue.send(notification("posts/post-1/a.jpg"))
+    assert queue.deliver(function) == [sent]
+    assert not any(b"secret" in file["Body"].read() for file in served().values())
 
 
 def test_a_post_without_media_is_left_alone_when_storage_fails(queue: Queue) -> None:

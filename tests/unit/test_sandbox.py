@@ -1,6 +1,8 @@
 """What a decoder does, it does to its own process: crash, hang, hunger and faults each have their own end."""
 
+import ctypes
 import io
+import json
 import os
 import struct
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 from support import template
@@ -68,6 +71,16 @@ def test_a_fault_of_the_program_is_no_refusal(tmp_path: Path, monkeypatch: pytes
         convert(tmp_path, photo(), "PNG")
 
 
+@pytest.mark.parametrize(("name", "kind"), [("../400.webp", "image/webp"), ("400.webp", "text/html")])
+def test_an_answer_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str) -> None:
+    rendition = {"name": name, "role": "picture", "content_type": kind, "width": 1, "height": 1, "bytes": 1}
+    media = {"format": "PNG", "width": 1, "height": 1, "blurhash": "", "renditions": [rendition], "seconds": None}
+    monkeypatch.setattr(sandbox, "PROGRAM", tmp_path / "program.py")
+    sandbox.PROGRAM.write_text(f"print({json.dumps({'media': media})!r})")
+    with pytest.raises(RuntimeError, match=f"the conversion made '{name}' of type '{kind}'"):
+        convert(tmp_path, photo(), "PNG")
+
+
 def test_hunger_is_refused_before_the_function_is_killed_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +96,88 @@ def test_the_process_has_no_credentials(tmp_path: Path, monkeypatch: pytest.Monk
     sandbox.PROGRAM.write_text("import os; raise SystemExit(str([name for name in os.environ if 'AWS' in name]))")
     with pytest.raises(RuntimeError, match=r"the conversion failed: \[\]"):
         convert(tmp_path, photo(), "PNG")
+
+
+WATCH = """
+import ctypes, os, socket, subprocess, sys
+from confinement import confine
+if "open" not in sys.argv:
+    confine()
+
+def found(look):
+    try:
+        return look()
+    except OSError as error:
+        return type(error).__name__
+
+parent = os.getppid()
+print("secret" in str(found(lambda: open(f"/proc/{parent}/environ").read())), end=" ")
+print(found(lambda: open(f"/proc/{parent}/mem", "rb").close()), end=" ")
+for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+    print(found(lambda: socket.socket(family).close()), end=" ")
+print(found(lambda: subprocess.run(["true"], check=True) and None), end=" ")
+if "open" not in sys.argv:
+    print(found(os.fork), end=" ")
+    thread = __import__("threading").Thread(target=lambda: print(found(socket.socket)))
+    thread.start()
+    thread.join()
+"""
+"""What a decoder's process sees of its parent's environment and memory, of the network and of other programs."""
+PARENT = """
+import os, subprocess, sys
+from pathlib import Path
+import sandbox
+sandbox.PROGRAM = Path(sys.argv[1])
+os.environ["AWS_SECRET_ACCESS_KEY"] = "secret"
+before = subprocess.run([sys.executable, sys.argv[1], "open"], capture_output=True, text=True, check=True).stdout
+with sandbox.Sandbox() as box:
+    inside = box._process.communicate()
+print(before, inside[0].decode(), inside[1].decode(), sep="\\n")
+"""
+DROP_FROM_BOUNDS, PRIVILEGES = 24, 41
+"""An option of prctl(2), and how many privileges there are (capabilities(7))."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is taken from the process is taken by Linux")
+def test_the_process_has_no_network_and_cannot_read_its_parent(tmp_path: Path) -> None:
+    """As on Lambda, where a function has no privileges; root's, which may read any process, are taken from it here."""
+    watch = tmp_path / "watch.py"
+    watch.write_text(WATCH)
+
+    def drop() -> None:
+        for privilege in range(PRIVILEGES if os.getuid() == 0 else 0):
+            assert ctypes.CDLL(None).prctl(DROP_FROM_BOUNDS, privilege, 0, 0, 0) == 0
+
+    done = subprocess.run(
+        [sys.executable, "-c", PARENT, str(watch)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "AWS_SECRET_ACCESS_KEY": "secret"},
+        preexec_fn=drop,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, inside, errors, *_ = done.stdout.splitlines()
+    assert before.split() == ["True", "None", "None", "None", "None", "None"]
+    assert (inside.split(), errors) == (["False", *["PermissionError"] * 7], "")
+
+
+def test_a_kernel_that_takes_nothing_is_reported_and_pictures_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "platform.py").write_text("def machine(): return 'abacus'")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert convert(tmp_path, photo(), "JPEG").width == 400  # type: ignore[attr-defined]
+    assert "the decoders' process keeps its network: [Errno 38] not known for linux on abacus" in caplog.text
+
+
+def test_a_video_comes_out_of_the_process(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as target:
+        stream = target.add_stream("libx264", rate=10)
+        stream.width, stream.height = 64, 48
+        target.mux([*stream.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 48), "red"))), *stream.encode()])
+    media = convert(tmp_path, buffer.getvalue(), "MP4 video")
+    assert media.renditions[-1].name == "video.mp4"  # type: ignore[attr-defined]
 
 
 def test_a_process_that_is_not_needed_is_ended() -> None:
