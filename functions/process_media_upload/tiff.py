@@ -48,7 +48,15 @@ def of_floats(file: BinaryIO, check_pixels: Callable[[int, int], None]) -> Image
     file.seek(0)
     decoder = av.CodecContext.create("tiff", "r")
     frame, *_ = [*decoder.decode(av.Packet(file.read())), *decoder.decode(None)]
-    image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+    plane, row = frame.planes[0], 3 * 4 * frame.width
+    pixels = bytes(plane)
+    rows = (pixels[at : at + row] for at in range(0, plane.line_size * frame.height, plane.line_size))
+    values = memoryview(b"".join(rows)).cast("f")
+    layout = "F;32BF" if frame.format.is_big_endian else "F;32F"
+    bands = (
+        Image.frombytes("F", (frame.width, frame.height), values[at::3].tobytes(), "raw", layout) for at in range(3)
+    )
+    image = Image.merge("RGB", [band.point(lambda value: value * 255 + 0.5).convert("L") for band in bands])
     exif = Image.Exif()
     exif[_ORIENTATION] = tags.get(_ORIENTATION, 1)
     image.info["exif"] = exif.tobytes()

@@ -775,7 +775,9 @@ def test_the_lowest_value_of_a_grey_tiff_may_be_white(kind: str, bits: int, samp
 
 def test_a_tiff_may_be_in_floating_point_colours() -> None:
     pixels = (np.asarray(quarters()) / 255).astype("<f4")
+    pixels[:10] = (7.5, -3, 1)  # brighter than white, and darker than black
     content = raw_tiff(pixels.tobytes(), (400, 300), 2, 32, t339=(3, 3, 3))
+    assert close(make(content).shown("320.webp").convert("RGB").getpixel((160, 2)), (255, 0, 255), by=25)
     assert close(corners(make(content).shown("320.jpg")), [RED, GREEN, GREY, BLUE])
     lying = raw_tiff(np.moveaxis(pixels, 0, 1).tobytes(), (300, 400), 2, 32, t339=(3, 3, 3), t274=5)
     assert close(corners(make(lying).shown("320.jpg")), [RED, GREEN, GREY, BLUE])
