@@ -57,7 +57,8 @@ class Made(Model):
                 actions.append(attribute.set(attribute | value if only_begins else value))
             elif not only_begins:
                 actions.append(attribute.remove())
-        return self.update(actions, condition)
+        answer: dict[str, Any] = self.update(actions, condition)
+        return answer
 
 
 MOST_TRIES = 10
