@@ -13,6 +13,8 @@ from chains import LONGEST
 from permissions import granted
 from samcli.commands.build.command import cli as sam_build
 from samcli.commands.deploy.command import cli as sam_deploy
+from samcli.lib.providers.sam_function_provider import SamFunctionProvider
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
 from support import PSEUDO, ROOT, arn, logical_ids, logical_name, resolve, resources, statements, template
 
 import cleanup_old_posts
@@ -287,6 +289,14 @@ def test_a_deployment_that_does_not_say_its_stage_is_refused(monkeypatch: pytest
     given = parsed("sam deploy --config-env prod --parameter-overrides Sender=a@example.org", monkeypatch)
     assert "Stage" not in given["parameter_overrides"]
     assert "Default" not in template()["Parameters"]["Stage"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SAM calls what it has deprecated itself
+def test_a_build_and_a_call_here_need_no_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not parsed("sam build", monkeypatch)["parameter_overrides"]
+    stacks, _ = SamLocalStackProvider.get_stacks("template.yaml", language_extensions_enabled=True)
+    found = {function.name for function in SamFunctionProvider(stacks).get_all()}
+    assert found == set(resources("AWS::Serverless::Function"))
 
 
 def test_prod_is_refused_with_a_sentence_until_it_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
