@@ -1,23 +1,25 @@
 """generate_content_analytics: yesterday in figures, for people, spreadsheets and programs.
 
-A run states yesterday and restates the three days before it, whose data may have come late. It is made in parts, one
-for each shard of the indexes by day; a user's activity is all in one shard, so that the unions of the shards add up.
+A run states yesterday and restates the three days before it, whose data may have come late; after an outage it states
+the days that were missed, and restates the three before those. It is made in parts, one for each shard of the indexes
+by day and each month; a user's activity is all in one shard, so that the unions of the shards add up.
 
 Totals come without reading what exists: how many posts, comments and users each day has is stored, a day a row, and a
 total is their sum. A run counts a day again if it is among the four, if something of it was deleted since
 (`DayCounts.mark`), or on one day in 28, so that nothing that went unnoticed stays wrong for longer than four weeks. The
-first run, and one with `full`, counts all days from the indexes.
+first run, one after more than 400 days, and one with `full`, count all days from the indexes.
 """
 
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from backbeat.aws import s3
 from backbeat.models import (
+    ACTIVITY_KEPT,
     Activity,
     Comment,
     DayCounts,
@@ -26,18 +28,26 @@ from backbeat.models import (
     Post,
     Report,
     User,
+    day_keys,
     save_if,
     shards,
     update_if,
 )
 from backbeat.runtime import InParts, Run, implementation
-from backbeat.sweeps import PartDone, Tally, in_parts
+from backbeat.sweeps import LONGEST_GAP, PartDone, Tally, advance, in_parts, last_run
 from backbeat.tasks import generate_content_analytics
 from report import LONGEST_TEXT, DayReport, TopPost, to_csv, to_html, to_json
 
 DAY = timedelta(days=1)
 RESTATED = 3
 """How many days before yesterday are stated again."""
+DAYS_IN_A_PART = 31
+"""How many reported days one part counts: what it tells of them is to fit a row."""
+DAYS_IN_A_COUNT = 500
+"""How many days one part counts again, all shards of each."""
+ACTIVE = ("active_day", "active_week", "active_month")
+ALL_ACTIVE_KNOWN = ACTIVITY_KEPT - timedelta(days=30)
+"""Until this age of a day all the activity of its thirty days is known; later its report keeps what it knew before."""
 DAYS_ON_A_PAGE = 30
 SLICES = 28
 """In how many runs every day's rows are counted again."""
@@ -77,42 +87,63 @@ def handle(full: bool, run: Run) -> Reported | InParts | PartDone:
     """Count the shards, then put the reports together."""
     return in_parts(
         run,
-        plan=lambda: _plan(run.now, full),
-        work=lambda spec, cursor, tally: _count_index(spec) if "kind" in spec else _count_shard(spec),
-        finish=lambda tallies: _finish(tallies, run.now),
+        plan=lambda: _plan(run, full),
+        work=lambda spec, cursor, tally: _count(spec),
+        finish=lambda tallies: _finish(tallies, run),
     )
 
 
-def _reported_days(now: datetime) -> list[date]:
-    yesterday = now.date() - DAY
-    return [yesterday - DAY * ago for ago in range(RESTATED, -1, -1)]
+def _plan(run: Run, full: bool) -> list[dict[str, Any]]:
+    """One part for each shard and month of the days to report, and further parts for those only counted again.
 
-
-def _plan(now: datetime, full: bool) -> list[dict[str, Any]]:
-    """One part a shard; where no day has been counted yet, or all are asked for, also all of the indexes."""
-    days = _reported_days(now)
-    known = list(DayCounts.query("counts", consistent_read=True))
-    changes = {row.day: int(row.changes) for row in known if row.changes}
-    everything = full or not any(row.as_of for row in known)
-    again = {
+    Where no day has been counted yet, or all are asked for, that is all of the indexes.
+    """
+    now, yesterday = run.now, run.now.date() - DAY
+    known = [row for row in DayCounts.query("counts", consistent_read=True) if _is_day(row.day)]
+    counted = max((row.as_of for row in known if row.as_of), default=None)
+    last = last_run(run.task.name, now) or (counted if counted and now - counted <= LONGEST_GAP else None)
+    first = min(yesterday, last.date() if last else yesterday) - DAY * RESTATED
+    days = [f"{first + DAY * ago}" for ago in range((yesterday - first).days + 1)]
+    marked = {row.day: int(row.changes) for row in known if row.changes}
+    parts: list[dict[str, Any]] = []
+    for start in range(0, len(days), DAYS_IN_A_PART):
+        some = days[start : start + DAYS_IN_A_PART]
+        changes = {day: marked[day] for day in some if day in marked}
+        parts += [{"shard": shard, "days": some, "changes": changes} for shard in shards()]
+    turns = set()
+    if full or not last:
+        parts += [{"kind": kind, "segment": segment} for kind in KINDS for segment in range(SEGMENTS)]
+    else:
+        turns = {(now.toordinal() - night) % SLICES for night in range(max(1, (now.date() - last.date()).days))}
+    again = [
         row.day
         for row in known
-        if row.changes or date.fromisoformat(row.day).toordinal() % SLICES == now.toordinal() % SLICES
-    }
-    spec = {
-        "days": [day.isoformat() for day in days],
-        "again": [] if everything else sorted(again - {day.isoformat() for day in days}),
-        "changes": changes,
-    }
-    parts: list[dict[str, Any]] = [{"shard": shard, **spec} for shard in shards()]
-    if everything:
-        parts += [{"kind": kind, "segment": segment} for kind in KINDS for segment in range(SEGMENTS)]
+        if (row.changes or date.fromisoformat(row.day).toordinal() % SLICES in turns) and row.day not in days
+    ]
+    for start in range(0, len(again), DAYS_IN_A_COUNT):
+        some = again[start : start + DAYS_IN_A_COUNT]
+        parts.append({"again": some, "changes": {day: marked[day] for day in some if day in marked}})
     return parts
+
+
+def _is_day(text: str) -> bool:
+    """Whether a text is a day, as what applications write themselves need not be."""
+    try:
+        return f"{date.fromisoformat(text)}" == text
+    except ValueError:
+        return False
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Parts
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+def _count(spec: dict[str, Any]) -> Tally:
+    """Do one part."""
+    if "kind" in spec:
+        return _count_index(spec)
+    return _count_shard(spec) if "shard" in spec else _count_again(spec)
 
 
 def _count_index(spec: dict[str, Any]) -> Tally:
@@ -122,7 +153,7 @@ def _count_index(spec: dict[str, Any]) -> Tally:
 
 
 def _count_shard(spec: dict[str, Any]) -> Tally:
-    """Count one shard of the days to report, and of those whose rows are only counted again."""
+    """Count one shard of the days to report."""
     shard, days = spec["shard"], [date.fromisoformat(day) for day in spec["days"]]
     active = _active(shard, days)
     counts: dict[str, dict[str, int]] = {}
@@ -139,10 +170,19 @@ def _count_shard(spec: dict[str, Any]) -> Tally:
             "top": [_top_post(post) for post in _most_liked(posts)],
             "emails": Delivery.by_shelf.count(partition, filter_condition=Delivery.state == "sent"),
         }
-    for again in spec["again"]:
-        partition = f"{again}#{shard}"
-        counts[again] = {kind: index.count(partition) for kind, index in KINDS.items()}
     return {"counts": counts, "reports": reports, "changes": spec["changes"]}
+
+
+def _count_again(spec: dict[str, Any]) -> Tally:
+    """Count the rows of days that are not reported."""
+    counts = {
+        day: {
+            kind: sum(index.count(partition) for partition in day_keys(date.fromisoformat(day)))
+            for kind, index in KINDS.items()
+        }
+        for day in spec["again"]
+    }
+    return {"counts": counts, "changes": spec["changes"]}
 
 
 def _active(shard: int, days: Sequence[date]) -> dict[date, list[int]]:
@@ -189,16 +229,17 @@ def _top_post(post: Post) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _finish(tallies: list[Tally], now: datetime) -> Reported:
+def _finish(tallies: list[Tally], run: Run) -> Reported:
     """Sum up the parts, store the counts and the reports that differ, and publish these."""
-    days = _reported_days(now)
-    counts, corrected = _store_counts(tallies, now)
+    days = sorted({date.fromisoformat(day) for tally in tallies for day in tally.get("reports", ())})
+    counts, corrected = _store_counts(tallies, run.now)
     changed = [
         report.day
         for report in _reports(days, [tally for tally in tallies if "reports" in tally], counts)
-        if _store(report, now)
+        if _store(report, run.now)
     ]
     _publish_from(days)
+    advance(run.task.name, run.now)
     (last,) = _load(days[-1], days[-1])
     return Reported(
         day=f"{last.day}",
@@ -225,14 +266,18 @@ def _store_counts(tallies: list[Tally], now: datetime) -> tuple[dict[str, dict[s
             for day, number in by_day.items():
                 if day < f"{now.date()}":
                     counted[day][kind] += number
-    shards = [tally for tally in tallies if "counts" in tally]
-    for day in {day for tally in shards for day in tally["counts"]}:
-        counted[day] = {kind: sum(tally["counts"][day][kind] for tally in shards) for kind in KINDS}
+    changes: dict[str, int] = {}
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    for tally in tallies:
+        changes |= tally.get("changes", {})
+        for day, numbers in tally.get("counts", {}).items():
+            sums[day].update(numbers)
+    counted |= {day: {kind: numbers[kind] for kind in KINDS} for day, numbers in sums.items()}
 
     stored = set()
     for day, numbers in counted.items():
         row = rows.get(day)
-        seen = shards[0]["changes"].get(day, 0)
+        seen = changes.get(day, 0)
         if row and row.as_of and not seen and numbers == row.numbers():
             continue
         if _store_count(day, numbers, seen, now):
@@ -252,7 +297,7 @@ def _store_count(day: str, numbers: dict[str, int], seen: int, now: datetime) ->
 def _reports(days: list[date], shards: list[Tally], counts: dict[str, dict[str, int]]) -> Iterator[DayReport]:
     """The reports of the days, from the tallies of all shards."""
     for day in days:
-        parts = [tally["reports"][f"{day}"] for tally in shards]
+        parts = [tally["reports"][f"{day}"] for tally in shards if f"{day}" in tally["reports"]]
         created = counts[f"{day}"]
         total = {kind: sum(of[kind] for known, of in counts.items() if known <= f"{day}") for kind in KINDS}
         posts = [TopPost(**post) for part in parts for post in part["top"]]
@@ -284,7 +329,11 @@ def _media_processed(day: date) -> int:
 
 def _store(report: DayReport, now: datetime) -> bool:
     """Store a report unless it is stored as it is, or a newer run has written the day's; return whether it was."""
-    if [report] == _load(report.day, report.day):
+    stored = _load(report.day, report.day)
+    if stored and now.date() - report.day >= ALL_ACTIVE_KNOWN:
+        active = {name: max(getattr(report, name), getattr(stored[0], name)) for name in ACTIVE}
+        report = replace(report, **active)
+    if [report] == stored:
         return False
     row = Report("daily", f"{report.day}", figures=report.as_json(), as_of=now)
     return save_if(row, Report.as_of.does_not_exist() | (Report.as_of <= now))

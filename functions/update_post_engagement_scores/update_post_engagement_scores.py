@@ -1,13 +1,14 @@
 """update_post_engagement_scores: how much a post was engaged with, fading with its age.
 
 A score changes while its post is under ten days old, as it fades then, and whenever a count of it changes. So a run
-reads the posts of the last ten days and those that were touched since the last run, and writes where the score differs.
+reads the posts that were under ten days old at the last run, or are now, and those that were touched since, and writes
+where the score differs.
 With `full=true` it reads all posts, as is needed once after older ones were imported, or the formula was changed.
 """
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from backbeat.models import Post, update_if
@@ -22,6 +23,7 @@ from backbeat.sweeps import (
     as_read,
     held,
     in_parts,
+    last_run,
     not_newer,
     partitions,
     spread,
@@ -59,8 +61,7 @@ def handle(run: Run, full: bool = False) -> PostsScored | InParts | PartDone:
 
     def work(spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
         index: Any = getattr(Post, spec["index"])
-        # The young are found by their day, so the others leave them out.
-        made_before = (run.now - YOUNG).date() if spec["index"] == "by_touch" else None
+        made_before = spec.get("made_before")
         return walk(
             run, index, spec["keys"], cursor, tally, lambda page, tally: rescore(page, run.now, made_before, tally)
         )
@@ -74,14 +75,21 @@ def handle(run: Run, full: bool = False) -> PostsScored | InParts | PartDone:
 
 
 def plan(run: Run, full: bool) -> list[Json]:
-    """The partitions of the posts that are young, and of those that were touched since the watermark; or of all."""
-    if full:
+    """The partitions of the posts that were young at the last run, and of those that were touched since; or of all.
+
+    Before the first run, posts that are older and untouched have no score, and no count that could give them one.
+    """
+    until = watermark(run.task.name)
+    if full or (until and last_run(run.task.name, run.now) is None):
         return spread("by_day", held(Post.by_day, "day", run.now.date()))
-    young = partitions((run.now - YOUNG).date(), run.now.date())
-    # Before the first run, posts that are older and untouched have no score, and no count that could give them one.
-    since = watermark(run.task.name) or run.now - YOUNG
-    touched = partitions((since - timedelta(hours=1)).date(), run.now.date())
-    return spread("by_day", young) + spread("by_touch", touched)
+    young_since = (min(until or run.now, run.now) - YOUNG).date()
+    touched_since = (until - timedelta(hours=1)).date() if until else young_since
+    # The young are found by their day, so the others leave them out.
+    touched = spread("by_touch", partitions(touched_since, run.now.date()))
+    return [
+        *spread("by_day", partitions(young_since, run.now.date())),
+        *({**part, "made_before": f"{young_since}"} for part in touched),
+    ]
 
 
 def engagement_score(likes: float, comments: float, shares: float, views: float, age: timedelta) -> float:
@@ -94,10 +102,10 @@ def engagement_score(likes: float, comments: float, shares: float, views: float,
     return int(likes * 3 + comments * 5 + shares * 7 + views) * max(1, 10 - days) / 10
 
 
-def rescore(page: list[Post], now: datetime, made_before: date | None, tally: Counter[str]) -> None:
+def rescore(page: list[Post], now: datetime, made_before: str | None, tally: Counter[str]) -> None:
     """Score a page of posts (of those made before a day, where one is given), and write the scores that differ."""
     for post in Post.batch_get([row.post_id for row in page]):
-        if made_before and post.day and post.day.partition("#")[0] >= f"{made_before}":
+        if made_before and post.day and post.day.partition("#")[0] >= made_before:
             continue
         tally["posts"] += 1
         tally[write(post, now)] += 1

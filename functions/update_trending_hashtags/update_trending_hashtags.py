@@ -74,7 +74,7 @@ def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
     if board and board.as_of > run.now:
         return Skipped(f"a newer run, of {board.as_of:%Y-%m-%d %H:%M} UTC, has been made")
     tallies = _tallies(until)
-    counted = _hours_to_count(until, board.as_of - COUNTED_AGAIN if board and not full else until - WEEK)
+    counted = _hours_to_count(until, board.as_of if board and not full else None)
     changed = 0
     for hour, tally in _count_posts(counted):
         if tally != tallies.get(hour, {}):
@@ -245,12 +245,18 @@ def _day(hour: datetime) -> str:
     return f"{hour:%Y-%m-%d}"
 
 
-def _hours_to_count(until: datetime, since: datetime) -> list[datetime]:
-    """The hours of the week before `until` that are counted from the posts: those since a time, and a slice."""
+def _hours_to_count(until: datetime, last: datetime | None) -> list[datetime]:
+    """The hours of the week before `until` that are counted from the posts: those since the last run, and its slices.
+
+    Before that three hours, and a slice for each hour since, so that one that a missed run had to count is counted.
+    """
     hours = [until - HOUR * ago for ago in range(WEEK // HOUR, 0, -1)]
+    if last is None:
+        return hours
     per_slice = len(hours) // SLICES
-    turn = _number(until) % SLICES
-    return [hour for hour in hours if hour >= since or _number(hour) // per_slice % SLICES == turn]
+    turns = {(_number(until) - missed) % SLICES for missed in range(max(1, (until - _hour(last)) // HOUR))}
+    since = last - COUNTED_AGAIN
+    return [hour for hour in hours if hour >= since or _number(hour) // per_slice % SLICES in turns]
 
 
 def _number(hour: datetime) -> int:

@@ -78,14 +78,17 @@ def handle(run: Run, full: bool = False) -> UsersCounted | InParts | PartDone:
 
 
 def plan(run: Run, full: bool) -> list[Json]:
-    """The partitions of the users who were touched since the watermark, and the slices whose turn it is."""
+    """The partitions of the users who were touched since the watermark, and the slices whose turn has come since."""
     since = last_run(run.task.name, run.now)
     if since is None or full:
         return spread("by_slice", slice_keys())
-    tonight = run.now.date().toordinal() % NIGHTS
+    tonight, nights = run.now.date().toordinal(), (run.now.date() - since.date()).days
+    turns = {(tonight - missed) % NIGHTS for missed in range(max(1, nights))}
     # An hour more, for those who were busy then.
     touched = partitions((since - timedelta(hours=1)).date(), run.now.date())
-    return spread("by_touch", touched) + spread("by_slice", slice_keys()[tonight::NIGHTS])
+    return spread("by_touch", touched) + spread(
+        "by_slice", [key for number, key in enumerate(slice_keys()) if number % NIGHTS in turns]
+    )
 
 
 def recount(page: list[User], now: datetime, tally: Counter[str]) -> None:

@@ -17,7 +17,19 @@ from support import STACK, Context, Queue, event, function_environment
 
 import generate_content_analytics as analytics
 from backbeat.app import erasing
-from backbeat.models import Activity, Comment, DayCounts, DayTotals, Delivery, Post, Report, RunRecord, User, day_key
+from backbeat.models import (
+    Activity,
+    Comment,
+    DayCounts,
+    DayTotals,
+    Delivery,
+    Post,
+    Report,
+    RunRecord,
+    SweepPart,
+    User,
+    day_key,
+)
 from generate_content_analytics import handle
 from report import DayReport, TopPost, to_csv, to_html, to_json
 
@@ -219,6 +231,48 @@ def test_deleted_rows_leave_the_totals_when_their_day_is_marked_or_within_four_w
     (due,) = [at for at in later if at.toordinal() % 28 == long_ago.toordinal() % 28]
     make_run(queue, due)
     assert reported(due.date() - DAY)["users_total"] == independent_count(due.date() - DAY)["users_total"]
+
+
+@pytest.mark.usefixtures("network")
+def test_after_an_outage_the_days_that_were_missed_are_reported(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = 10
+    monkeypatch.setattr(analytics, "DAYS_IN_A_PART", 6)
+    make_run(queue)
+    for ago in range(days):
+        post(f"missed{ago}", MIDNIGHT + ago * DAY, likes=ago)
+        user(f"missed{ago}", MIDNIGHT + ago * DAY)
+        Activity.record("ann", at=MIDNIGHT + ago * DAY)
+    post("late", MIDNIGHT - 2 * DAY)
+    make_run(queue, NOW + days * DAY)
+    for ago in range(-days, 3):
+        assert reported(YESTERDAY - DAY * ago) == independent_count(YESTERDAY - DAY * ago)
+    assert stored_file("latest.html") == stored_file(f"daily/{YESTERDAY + days * DAY}/report.html")
+    assert "missed3" in stored_file(f"daily/{YESTERDAY + 4 * DAY}/report.json")
+
+
+@pytest.mark.usefixtures("network")
+def test_a_report_that_is_restated_when_activity_has_expired_keeps_what_it_knew(queue: Queue) -> None:
+    make_run(queue)
+    for row in list(Activity.scan()):
+        row.delete()
+    make_run(queue, NOW + 12 * DAY)
+    figures = Report.get("daily", f"{YESTERDAY}").figures
+    assert (figures["active_day"], figures["active_week"], figures["active_month"]) == (2, 4, 6)
+
+
+@pytest.mark.usefixtures("network")
+def test_no_row_of_a_plan_is_sized_by_how_many_days_are_known(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analytics, "DAYS_IN_A_COUNT", 5)
+    make_run(queue)
+    with DayCounts.batch_write() as batch:
+        for ago in range(12):
+            batch.save(DayCounts("counts", f"{date(2000, 1, 1) + DAY * ago}", changes=1, as_of=NOW, posts=7))
+        batch.save(DayCounts("counts", "0001-01-01", changes=1, as_of=NOW))
+        batch.save(DayCounts("counts", "not a day", changes=1))
+    assert make_run(queue, NOW + DAY).result["recounted"] == 13
+    parts = [row for row in SweepPart.scan(SweepPart.number.startswith("part#")) if row.spec.get("again")]
+    assert max(len(row.spec["again"]) for row in parts) == 5
+    assert reported(YESTERDAY + DAY) == independent_count(YESTERDAY + DAY)
 
 
 @pytest.mark.usefixtures("aws")

@@ -69,6 +69,15 @@ def posts(queue: Queue) -> None:
     add("old", 40 * DAY, shares_count=1)
 
 
+def test_after_an_outage_what_was_young_before_it_fades_as_far_as_it_does(posts: None, queue: Queue) -> None:
+    """The post of seven days is twelve days old by then, and nothing has touched it."""
+    run_at(handle, queue, NIGHT)
+    run_at(handle, queue, NIGHT + 5 * DAY)
+    assert scores() == {"new": 3.0, "week": 1.0, "quiet": 0, "old": None}
+    run_at(handle, queue, NIGHT + 500 * DAY)
+    assert scores() == {"new": 0.6, "week": 1.0, "quiet": 0, "old": 0.7}, "after a year it looks at all there is"
+
+
 def test_a_full_run_takes_a_post_with_a_bad_date(posts: None, queue: Queue) -> None:
     Post.new("first", author_id="ann", text="", created_at=datetime(1, 1, 1, tzinfo=UTC), likes_count=1).save()
     assert run_at(handle, queue, NIGHT, full=True) == {"posts": 5, "changed": 5, "busy": 0}

@@ -88,13 +88,13 @@ def test_ties_go_by_tag_and_without_a_past_by_people() -> None:
 def test_every_hour_of_the_week_is_counted_again_within_a_day(ago: int) -> None:
     hour = NOW - HOUR * ago
     runs = [NOW + HOUR * later for later in range(24)]
-    assert sum(hour in trending._hours_to_count(until, until - HOUR * 4) for until in runs) == 1
-    assert all(4 <= len(trending._hours_to_count(until, until - HOUR * 4)) <= 4 + 7 for until in runs)
+    assert sum(hour in trending._hours_to_count(until, until - HOUR) for until in runs) == 1
+    assert all(4 <= len(trending._hours_to_count(until, until - HOUR)) <= 4 + 7 for until in runs)
 
 
 def test_what_no_run_has_counted_yet_is_counted() -> None:
-    assert len(trending._hours_to_count(NOW, NOW - 7 * DAY)) == 168
-    assert set(trending._hours_to_count(NOW, NOW - HOUR * 30)) >= {NOW - HOUR * ago for ago in range(1, 31)}
+    assert len(trending._hours_to_count(NOW, None)) == 168
+    assert set(trending._hours_to_count(NOW, NOW - HOUR * 27)) >= {NOW - HOUR * ago for ago in range(1, 31)}
 
 
 # ---- Whole runs ------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_a_late_post_counts_with_the_next_run_if_it_is_hours_late_and_within_a_d
     post("days.late", "user6", "#snow", late)
     post("hidden.since", "user5", "#snow", late, visibility="hidden")
     runs = [NOW + HOUR * later for later in range(2, 26)]
-    (when,) = [until for until in runs if late in trending._hours_to_count(until, until - HOUR * 4)]
+    (when,) = [until for until in runs if late in trending._hours_to_count(until, until - HOUR)]
     make_run(queue, when - HOUR)
     assert rows() != independent_count(when - HOUR)
     make_run(queue, when)

@@ -105,6 +105,14 @@ def test_a_night_examines_who_was_touched_and_its_slice(network: None, queue: Qu
     assert kept() == true()
 
 
+def test_after_an_outage_the_slices_that_were_missed_are_counted(network: None, queue: Queue) -> None:
+    run_at(handle, queue, NIGHT)
+    for user in User.scan():
+        user.update([User.posts_count.set(70)])
+    assert run_at(handle, queue, NIGHT + NIGHTS * DAY)["changed"] == 6
+    assert kept() == true()
+
+
 def test_drift_that_nobody_touched_is_repaired_within_a_cycle_of_nights(network: None, queue: Queue) -> None:
     run_at(handle, queue, NIGHT)
     for user in ("u0", "u2", "u5"):

@@ -57,8 +57,8 @@ class Made(Model):
                 actions.append(attribute.set(attribute | value if only_begins else value))
             elif not only_begins:
                 actions.append(attribute.remove())
-        answer: dict[str, Any] = self.update(actions, condition)
-        return answer
+        written: dict[str, Any] = self.update(actions, condition)
+        return written
 
 
 MOST_TRIES = 10
