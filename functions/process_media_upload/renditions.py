@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import Any, BinaryIO, TypeGuard, cast
 
 import blurhash
 from PIL import (
@@ -312,7 +312,7 @@ def _opened(file: BinaryIO, kind: str, limits: Limits) -> Image.Image:
         pillow_heif.register_heif_opener(thumbnails=False)
     open_it, _ = Image.OPEN[kind]
     try:
-        image = open_it(file, "")
+        image = open_it(_inflated(file) if kind == "PNG" and not isinstance(file, io.BytesIO) else file, "")
     except SyntaxError:
         if kind == "TIFF" and (floats := tiff.of_floats(file, limits.check_pixels)):
             return floats
@@ -322,6 +322,13 @@ def _opened(file: BinaryIO, kind: str, limits: Limits) -> Image.Image:
         heif.check_whole(file.read())
         file.seek(0)
     return image
+
+
+def _inflated(file: BinaryIO) -> BinaryIO:
+    """A PNG that is read in half the time, if it is a still. One that has been mended is left to the decoder alone."""
+    content = file.read()
+    file.seek(0)
+    return cast(BinaryIO, png.Inflated(content)) if png.is_still(content) else file
 
 
 def _frames_of(image: Image.Image, limits: Limits) -> int:

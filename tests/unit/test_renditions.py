@@ -17,6 +17,7 @@ from pictures import BLUE, GREEN, GREY, RED, SRGB, by_definition, by_light, by_s
 from PIL import Image, ImageCms, PngImagePlugin
 
 import colours
+import png
 import renditions
 from kinds import kind_of
 from renditions import Limits, Media, Unusable, make_renditions
@@ -298,6 +299,21 @@ def test_a_profile_is_converted_not_dropped() -> None:
         assert close((red_now, blue_now), (BLUE, RED), by=25), mode
 
 
+def test_a_png_is_read_alike_whoever_inflates_it() -> None:
+    """Pixel by pixel: in one chunk or many, of one block or none, with what expands a thousandfold."""
+    long = Image.blend(quarters(700, 500), noise((500, 700)), 0.3)
+    for image in (long, long.convert("L"), long.quantize(16), Image.new("RGB", (3000, 2000), RED), quarters(1, 1)):
+        for level in (0, 1, 9):
+            content = encoded(image, compress_level=level)
+            at = content.index(b"IDAT") - 4
+            (size,) = struct.unpack_from(">I", content, at)
+            data = content[at + 8 : at + 8 + size]
+            split = b"".join(chunk(b"IDAT", data[place : place + 5000]) for place in range(0, size, 5000))
+            for whole in (content, content[:at] + split + content[at + 12 + size :]):
+                inflated = PngImagePlugin.PngImageFile(png.Inflated(whole))  # type: ignore[arg-type]
+                assert inflated.tobytes() == image.tobytes()
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_a_grey_picture_may_have_a_profile_for_colours(form: str) -> None:
     linear = colours.profile_of(9, 8)
@@ -369,8 +385,8 @@ def test_a_damaged_png_keeps_its_colours() -> None:
 def described(primaries: int, transfer: int, colour: tuple[int, int, int]) -> Any:
     """How a PNG and a HEIC of one colour come out whose colours are named by numbers alone."""
     picture = Image.new("RGB", (64, 64), colour)
-    png = encoded(picture)
-    named = png[:33] + chunk(b"cICP", bytes((primaries, transfer, 0, 1))) + png[33:]
+    plain = encoded(picture)
+    named = plain[:33] + chunk(b"cICP", bytes((primaries, transfer, 0, 1))) + plain[33:]
     heic = encoded(
         picture, "HEIF", quality=100, chroma=444, color_primaries=primaries, transfer_characteristics=transfer
     )
