@@ -11,10 +11,13 @@ The emulator's interpreter runs this file, in an environment that knows nothing 
 import logging
 import os
 import re
+import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import dropwhile, takewhile
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -24,6 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 """What EventBridge Scheduler replaces by the time that a schedule was meant to fire."""
 SECONDS_BETWEEN_TICKS = 5
+REGION = "us-east-1"
 
 logger = logging.getLogger("backbeat.scheduler")
 
@@ -190,8 +194,33 @@ def keep_firing() -> None:
             logger.warning("the emulator does not answer: %s", error)
 
 
-def main() -> None:
-    """Run the emulator, until it is told to stop."""
+def settings(home: Path, port: str) -> dict[str, str]:
+    """What makes the emulator a part of this project: its environment, which its functions inherit."""
+    return {
+        "GATEWAY_PORT": port,
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(home / "data/state"),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(home / "data/s3"),
+        "TMPDIR": str(home / "tmp"),
+    }
+
+
+def main(home: Path, port: str) -> None:
+    """Run the emulator, until it is told to stop.
+
+    Args:
+        home: The folder of its data.
+        port: Where it answers, on 127.0.0.1.
+    """
+    shutil.rmtree(home / "tmp", ignore_errors=True)  # layers that the last one unpacked
+    (home / "tmp").mkdir(parents=True)
+    os.environ.update(settings(home, port))
     from ministack import app
     from ministack.services import scheduler
 
@@ -212,4 +241,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    this, folder, gateway = sys.argv
+    sys.argv = [this]  # the emulator reads arguments of its own
+    main(Path(folder), gateway)

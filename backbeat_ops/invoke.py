@@ -27,7 +27,7 @@ from backbeat.ledger import Outcome
 from backbeat.messages import InvalidMessage
 from backbeat.models import Post, save_if
 from backbeat.posts.files import post_of
-from backbeat_ops import localcloud, sample
+from backbeat_ops import deployment, localcloud, sample
 from backbeat_ops.localcloud import ROOT, LocalCloudError, Say
 from backbeat_ops.runs import words
 from backbeat_ops.stack import Stack
@@ -98,7 +98,7 @@ def ready(say: Say) -> str:
         LocalCloudError: There is no container engine, it cannot get Lambda's image, or the build failed.
     """
     host = _this_machine()
-    localcloud.build(say)
+    deployment.build(say)
     return host
 
 
@@ -140,7 +140,7 @@ async def _sam(stack: Stack, function: str, event: Path, endpoint: str) -> Answe
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=ROOT,
-        env=localcloud.sam_environment(),
+        env=deployment.sam_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -173,7 +173,7 @@ def _command(stack: Stack, function: str, event: Path, endpoint: str) -> list[st
     command = [str(Path(sys.executable).with_name("sam")), "local", "invoke", logical_id]
     command += ["--template", str(copy), "--event", str(event.resolve()), "--env-vars", str(variables)]
     # Said here, too, as sam looks for samconfig.toml beside the template that it is given.
-    return [*command, "--language-extensions", "--skip-pull-image", *localcloud.parameters()]
+    return [*command, "--language-extensions", "--skip-pull-image", *deployment.parameters()]
 
 
 async def _forward(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -196,7 +196,7 @@ def _this_machine() -> str:
     Raises:
         LocalCloudError: No container engine answers, or it cannot get Lambda's image.
     """
-    machine = "arm64" if localcloud.architecture() == "arm64" else "x86_64"
+    machine = "arm64" if deployment.architecture() == "arm64" else "x86_64"
     image = f"public.ecr.aws/lambda/python:{sys.version_info.major}.{sys.version_info.minor}-{machine}"
     name = "this-machine"
     run = ["docker", "run", "--rm", "--add-host", f"{name}:host-gateway", "--entrypoint", "cat", image, "/etc/hosts"]

@@ -1,13 +1,13 @@
-"""The local cloud: the emulator, and this template built and deployed to it by the real `sam`.
+"""The local cloud: the emulator, in a process of its own that outlives the command which starts it.
 
-Everything lives under `.backbeat/`: the emulator's environment (made by backbeat_ops/setup.py), its data, its log, and
-`local.json`, which says where it runs. It outlives a restart, and is stopped by SIGTERM, upon which it saves its data.
+Everything lives under `.backbeat/`: the emulator's environment (made by backbeat_ops/setup.py), its data and its log.
+Whether it runs, and where, is read from the machine's processes alone: its command line names the folder of its data
+and its port. So no file can be lost or be wrong about it, and no other process can be taken for it. It is stopped by
+SIGTERM, upon which it saves its data.
 """
 
-import hashlib
-import json
+import fcntl
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -16,13 +16,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from json import load
 from pathlib import Path
-from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+import psutil
 
+from backbeat_ops.emulator import REGION
 from backbeat_ops.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,15 +32,15 @@ HOME = Path(os.environ.get("BACKBEAT_HOME", ROOT / ".backbeat"))
 """Where the local cloud keeps its data; tests give theirs another place."""
 PORT = 4566
 STACK = "backbeat-local"
-REGION = "us-east-1"
 EMULATOR = ROOT / ".backbeat/emulator/bin/python"
-SECONDS_TO_START = 60
-SECONDS_TO_STOP = 30
-DEPLOYED_FROM = "backbeat-source"
-"""The tag of the stack that says what it was deployed from."""
+PROGRAM = "backbeat_ops/emulator.py"
+SECONDS_UNTIL_SAID = 5
+"""How long something takes before we say what we wait for."""
+PATIENCE = 300
+"""Seconds that a living local cloud has for anything: a busy machine is no fault of its own."""
 
-_started: dict[int, subprocess.Popen[bytes]] = {}
-"""The emulators that this process has started, by process id."""
+_children: list[subprocess.Popen[bytes]] = []
+"""What this process has started: an ended child stays in the system until its parent asks after it."""
 
 Say = Callable[[str], None]
 
@@ -57,16 +59,68 @@ class NotRunning(LocalCloudError):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LocalCloud:
+    """A local cloud that runs on this machine.
+
+    Attributes:
+        process: Its process.
+        home: The folder of its data.
+        port: Where it answers, on 127.0.0.1.
+    """
+
+    process: psutil.Process
+    home: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Its endpoint, for any AWS client."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def lives(self) -> bool:
+        """Whether its process is still there, answering or not."""
+        try:
+            return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def __str__(self) -> str:
+        return f"process {self.process.pid}, port {self.port}"
+
+
+def everyones() -> list[LocalCloud]:
+    """All local clouds on this machine, of this folder and of others, as far as this user may see them."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "ppid"]):
+        match process.info["cmdline"]:
+            case [_, "-P", program, home, port] if program.endswith(PROGRAM) and port.isdecimal():
+                found.append(LocalCloud(process, Path(home), int(port)))
+    # A process that is being made bears its parent's command line for a moment.
+    parents = {cloud.process.pid for cloud in found}
+    return [cloud for cloud in found if cloud.process.info["ppid"] not in parents]
+
+
+def find() -> LocalCloud | None:
+    """This folder's local cloud, where it runs: ready, starting, slow or ending."""
+    return next((cloud for cloud in everyones() if cloud.home == HOME.resolve()), None)
+
+
 def endpoint() -> str:
-    """Where the running local cloud answers.
+    """Where the running local cloud answers; it is waited for where it is slow.
 
     Raises:
-        NotRunning: It does not.
+        NotRunning: It does not run.
+        LocalCloudError: It runs, and has not answered in minutes.
     """
-    state = _state()
-    if state is None or not _alive(state["pid"]) or not _ready(_url(state["port"])):
+    cloud = find()
+    if cloud is None:
         raise NotRunning
-    return _url(state["port"])
+    _wait(cloud, lambda: _ready(cloud.url), "to answer")
+    if not cloud.lives:
+        raise NotRunning
+    return cloud.url
 
 
 def use(url: str) -> None:
@@ -88,145 +142,88 @@ def environment(url: str) -> dict[str, str]:
     }
 
 
-def start(port: int = PORT) -> str:
-    """Start the emulator, and return its endpoint once it answers.
+def start(port: int | None = None) -> bool:
+    """Start the local cloud, unless it runs; return whether it was started here, once it answers.
+
+    Args:
+        port: Where it is to answer; 4566, or wherever it runs, if not given.
 
     Raises:
-        LocalCloudError: The port is taken, or the emulator does not come up.
+        LocalCloudError: The port is taken, it runs on another one, or it does not come up.
     """
-    if _answers(port):
+    while True:
+        with alone():
+            cloud = find()
+            if cloud is None:
+                _start(port or PORT)
+                return True
+        with suppress(NotRunning):  # it was on its way out
+            endpoint()
+            break
+    if port not in (None, cloud.port):
         raise LocalCloudError(
-            f"Port {port} is taken by another program. Port {free_port()} is free: "
-            f"`make run PORT={free_port()}` or `backbeat up --port {free_port()}`."
+            f"The local cloud runs already ({cloud}). To have it on port {port}, stop it first: "
+            "`backbeat down --keep-data`."
         )
-    for folder in ("data", "tmp"):
-        (HOME / folder).mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(HOME / "tmp", ignore_errors=True)  # layers that the last one unpacked
-    (HOME / "tmp").mkdir()
+    return False
+
+
+def _start(port: int) -> None:
+    if _answers(port):
+        other = next((f"the local cloud of {c.home} ({c})" for c in everyones() if c.port == port), "another program")
+        free = free_port()
+        raise LocalCloudError(
+            f"Port {port} is taken by {other}. Port {free} is free: "
+            f"`make run PORT={free}` or `backbeat up --port {free}`."
+        )
+    HOME.mkdir(parents=True, exist_ok=True)
     # Functions inherit the emulator's environment: nothing in it may lead them to another cloud.
     inherited = {n: v for n, v in os.environ.items() if not n.startswith("AWS_") and n != "PYTHONPATH"}
-    settings = {
-        "GATEWAY_PORT": str(port),
-        "BIND_HOST": "127.0.0.1",
-        "MINISTACK_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        "PERSIST_STATE": "1",
-        "STATE_DIR": str(HOME / "data/state"),
-        "S3_PERSIST": "1",
-        "S3_DATA_DIR": str(HOME / "data/s3"),
-        "TMPDIR": str(HOME / "tmp"),
-    }
     with (HOME / "emulator.log").open("w") as log:
-        process = subprocess.Popen(
-            [EMULATOR, "-P", ROOT / "backbeat_ops/emulator.py"],
+        child = subprocess.Popen(
+            [EMULATOR, "-P", ROOT / PROGRAM, HOME.resolve(), str(port)],
             cwd=HOME,
-            env={**inherited, **settings},
+            env=inherited,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for us; we then stop it in order
         )
-    _started[process.pid] = process
-    _state_file().write_text(json.dumps({"pid": process.pid, "port": port}))
-    for _ in range(SECONDS_TO_START * 10):
-        if process.poll() is not None:
-            break
-        if _ready(_url(port)):
-            return _url(port)
-        time.sleep(0.1)
-    process.kill()
-    process.wait()
-    _state_file().unlink()
-    raise LocalCloudError(f"The emulator did not come up:\n{_tail(HOME / 'emulator.log')}")
+    _children.append(child)
+    cloud = LocalCloud(psutil.Process(child.pid), HOME.resolve(), port)
+    try:
+        _wait(cloud, lambda: _ready(cloud.url), "to come up")
+    except BaseException:  # Ctrl-C, too: what has not come up is nobody's
+        child.terminate()
+        raise
+    if not cloud.lives:
+        raise LocalCloudError(f"The local cloud did not come up:\n{_tail(HOME / 'emulator.log')}")
 
 
 def stop() -> bool:
-    """Stop the emulator, which saves its data; return whether it was running.
+    """Stop the local cloud, which saves its data; return whether it was running.
 
     Raises:
         LocalCloudError: It does not stop.
     """
-    state = _state()
-    if state is None or not _alive(state["pid"]) or not _ready(_url(state["port"])):
-        _state_file().unlink(missing_ok=True)
+    cloud = find()
+    if cloud is None:
         return False
-    os.kill(state["pid"], signal.SIGTERM)
-    for _ in range(SECONDS_TO_STOP * 10):
-        if not _alive(state["pid"]):
-            _state_file().unlink(missing_ok=True)
-            return True
-        time.sleep(0.1)
-    raise LocalCloudError(
-        f"The emulator (process {state['pid']}) has been told to stop, and has not in {SECONDS_TO_STOP} s."
-    )
+    _stop(cloud)
+    return True
+
+
+def _stop(cloud: LocalCloud) -> None:
+    with suppress(psutil.NoSuchProcess):
+        cloud.process.terminate()
+    _wait(cloud, lambda: False, "to save its data and end")
+    for child in _children:
+        child.poll()
 
 
 def forget() -> None:
     """Delete the stopped local cloud's data."""
     shutil.rmtree(HOME / "data", ignore_errors=True)
-
-
-def deploy(say: Say) -> bool:
-    """Build the template and deploy it to the local cloud; return whether anything had changed.
-
-    Args:
-        say: Told what is being done, line by line.
-
-    Raises:
-        LocalCloudError: `sam` failed; the text holds what it said.
-    """
-    source = _fingerprint()
-    cloudformation = boto3.client("cloudformation")
-    try:
-        (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
-    except ClientError:
-        pass
-    else:
-        same = {"Key": DEPLOYED_FROM, "Value": source} in stack.get("Tags", [])
-        if same and stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            return False
-        if stack["StackStatus"] in ("ROLLBACK_COMPLETE", "CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_FAILED"):
-            cloudformation.delete_stack(StackName=STACK)
-    build(say)
-    _sam(["deploy", "--config-env", "local", "--tags", f"{DEPLOYED_FROM}={source}", *parameters()], say)
-    return True
-
-
-def build(say: Say) -> None:
-    """Build the template as it stands, for this machine.
-
-    Raises:
-        LocalCloudError: `sam` failed; the text holds what it said.
-    """
-    _sam(["build", "--config-env", "local", *parameters()], say)
-
-
-def architecture() -> str:
-    """This machine's architecture, as Lambda calls it."""
-    return "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-
-
-def parameters() -> list[str]:
-    """The template's parameters on the local cloud, as options of `sam`."""
-    values = {
-        "Stage": "local",
-        "Capacity": "minimal",
-        "PythonRuntime": f"python{sys.version_info.major}.{sys.version_info.minor}",
-        "Architecture": architecture(),
-    }
-    return ["--parameter-overrides", *(f"{name}={value}" for name, value in values.items())]
-
-
-def sam_environment() -> dict[str, str]:
-    """The environment in which `sam` runs.
-
-    `sam build` looks for the runtime's interpreter on PATH by its name: the real one goes first.
-    """
-    tools = f"{Path(sys.base_prefix, 'bin')}{os.pathsep}{Path(sys.executable).parent}"
-    path = f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0"}
 
 
 def stack() -> Stack:
@@ -240,18 +237,41 @@ def stack() -> Stack:
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """Keep other commands from starting a local cloud or deploying meanwhile; wait for one that does.
+
+    It is for all that share this folder's builds, whichever data they have.
+    """
+    file = ROOT / ".backbeat/lock"
+    file.parent.mkdir(exist_ok=True)
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another command is starting the local cloud or deploying to it; waiting for it to finish.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def stopped_at_the_end() -> Iterator[None]:
-    """Stop the emulator on the way out, however that comes; SIGTERM counts as Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Stop the local cloud on the way out, however that comes: SIGTERM and a closed terminal count as Ctrl-C."""
+    cloud = find()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would cut the saving off
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C is one too many
         try:
-            stop()
+            if cloud is not None:
+                _stop(cloud)
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, before)
 
 
 def free_port() -> int:
@@ -264,78 +284,47 @@ def free_port() -> int:
         return int(any_port.getsockname()[1])
 
 
-def _sam(arguments: list[str], say: Say) -> None:
-    """Run `sam`, passing on what it says."""
-    command = [str(Path(sys.executable).parent / "sam"), *arguments]
-    lines = []
-    with (
-        (HOME / "sam.log").open("a") as log,
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=sam_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            log.write(line)
-            lines.append(line.rstrip())
-            if line.strip():
-                say(line.strip())
-    if process.returncode:
-        said = "\n".join(lines[-25:])
-        raise LocalCloudError(f"sam {arguments[0]} failed:\n{said}\nAll of it is in {HOME / 'sam.log'}.")
+def say(text: str) -> None:
+    """Say what is being waited for, on stderr."""
+    sys.stderr.write(f"{text}\n")
 
 
-def _fingerprint() -> str:
-    """Changes when anything that is deployed changes: the template, the functions, the layers, the interpreter."""
-    digest = hashlib.sha256(sys.version.encode())
-    files = [ROOT / "template.yaml", ROOT / "samconfig.toml"]
-    files += [f for top in ("functions", "layers") for f in (ROOT / top).rglob("*") if f.is_file()]
-    for file in sorted(files):
-        if "__pycache__" not in file.parts:
-            digest.update(f"{file.relative_to(ROOT)}\n".encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:32]
+def _wait(cloud: LocalCloud, done: Callable[[], bool], for_what: str) -> None:
+    """Wait until something is done or the process has ended; say so where it takes long.
+
+    Raises:
+        LocalCloudError: Neither came, in minutes.
+    """
+    since = time.monotonic()
+    said = False
+    while cloud.lives and not done():
+        waited = time.monotonic() - since
+        if waited > PATIENCE:
+            raise LocalCloudError(
+                f"The local cloud ({cloud}) runs, and has had {PATIENCE} s {for_what}.{_stopped(cloud)} "
+                f"{HOME / 'emulator.log'} holds what it did last; `kill -9 {cloud.process.pid}` ends it, and loses "
+                "what came since it was stopped last."
+            )
+        if waited > SECONDS_UNTIL_SAID and not said:
+            say(f"Waiting for the local cloud ({cloud}) {for_what}.{_stopped(cloud)}")
+            said = True
+        time.sleep(0.1)
 
 
-def _state_file() -> Path:
-    return HOME / "local.json"
-
-
-def _state() -> dict[str, Any] | None:
+def _stopped(cloud: LocalCloud) -> str:
     try:
-        state: dict[str, Any] = json.loads(_state_file().read_text())
-    except FileNotFoundError:
-        return None
-    return state
-
-
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
-
-
-def _alive(pid: int) -> bool:
-    if pid in _started:
-        return _started[pid].poll() is None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's, which took the number since
-        return False
-    return True
+        if cloud.process.status() == psutil.STATUS_STOPPED:
+            return f" It was stopped by a signal: `kill -CONT {cloud.process.pid}` lets it go on."
+    except psutil.NoSuchProcess:
+        pass
+    return ""
 
 
 def _ready(url: str) -> bool:
     """Whether the emulator answers there: it, and no other program."""
     try:
-        with urllib.request.urlopen(f"{url}/_ministack/ready", timeout=5) as answer:  # noqa: S310 - http, on loopback
-            return "iot_mtls" in json.load(answer)
+        with urllib.request.urlopen(f"{url}/_ministack/ready", timeout=SECONDS_UNTIL_SAID) as answer:  # noqa: S310 - http, on loopback
+            return "iot_mtls" in load(answer)
     except (OSError, ValueError):
         return False
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from backbeat_ops import localcloud, sample, uploads
+from backbeat_ops import deployment, localcloud, sample, uploads
 from backbeat_ops.commands.uploads import show
 from backbeat_ops.stack import Stack, delete
 from backbeat_ops.status import depth
@@ -17,7 +17,9 @@ SECONDS_FOR_A_PHOTO = 300
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Where the local cloud answers.")] = localcloud.PORT,
+    port: Annotated[
+        int | None, typer.Option(help="Where the local cloud answers.", show_default=str(localcloud.PORT))
+    ] = None,
     with_sample: Annotated[bool, typer.Option("--sample", help="Add sample data, and put a photo through.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Stop again when all of that is done.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running, until `backbeat down`.")] = False,
@@ -27,17 +29,11 @@ def up(
 
     Where it is running, only build and deploy: what you have changed since is live then.
     """
-    try:
-        running = localcloud.endpoint()
-    except localcloud.NotRunning:
-        pass
-    else:
-        errors.print(f"The local cloud is running at {running}; building and deploying what has changed.")
-        _bring_up(with_sample, as_json)
-        return
     with errors.status("Starting the local cloud"):
-        localcloud.start(port)
-    if detach:
+        started = localcloud.start(port)
+    if not started:
+        errors.print(f"The local cloud is running ({localcloud.find()}); building and deploying what has changed.")
+    if not started or detach:
         _bring_up(with_sample, as_json)
         return
     with localcloud.stopped_at_the_end():
@@ -57,7 +53,7 @@ def _bring_up(with_sample: bool, as_json: bool) -> None:
     localcloud.use(localcloud.endpoint())
     started = time.monotonic()
     with errors.status("Deploying") as status:
-        changed = localcloud.deploy(lambda line: status.update(f"Deploying [dim]{escape(line[:90])}[/]"))
+        changed = deployment.deploy(lambda line: status.update(f"Deploying [dim]{escape(line[:90])}[/]"))
     errors.print(f"Deployed in {time.monotonic() - started:.0f} s." if changed else "Nothing has changed.")
     stack = localcloud.stack()
     stack.bind()
@@ -76,13 +72,10 @@ def _bring_up(with_sample: bool, as_json: bool) -> None:
 
 
 def _wait_while_it_runs() -> None:
-    while True:
+    cloud = localcloud.find()
+    while cloud and cloud.lives:
         time.sleep(1)
-        try:
-            localcloud.endpoint()
-        except localcloud.NotRunning:
-            errors.print("The local cloud has ended.")
-            return
+    errors.print("The local cloud has ended.")
 
 
 def down(

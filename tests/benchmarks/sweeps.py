@@ -230,7 +230,8 @@ def main() -> None:
         table.add_column(column, justify="left" if column in ("task", "counted") else "right")
     rows: list[Row] = []
     localcloud.HOME = Path(tempfile.mkdtemp(prefix="backbeat-bench-"))
-    localcloud.use(localcloud.start(localcloud.free_port()))
+    localcloud.start(localcloud.free_port())
+    localcloud.use(localcloud.endpoint())
     try:
         for scale in SCALES:
             create()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import Backbeat
 
-from backbeat_ops import localcloud, sample
+from backbeat_ops import deployment, localcloud, sample
 from backbeat_ops.stack import Stack
 
 
@@ -21,9 +21,10 @@ def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     before = dict(os.environ)
     localcloud.HOME = tmp_path_factory.mktemp("local-cloud")
     try:
-        url = localcloud.start(localcloud.free_port())
+        localcloud.start(localcloud.free_port())
+        url = localcloud.endpoint()
         localcloud.use(url)
-        localcloud.deploy(lambda line: None)
+        deployment.deploy(lambda line: None)
         yield url
     finally:
         os.environ.clear()

@@ -1,20 +1,62 @@
 """The local cloud itself: a taken port, a stack that goes and comes again, data that outlives a restart."""
 
+import json
+import os
+import shutil
+import signal
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
 from backbeat_ops import localcloud
-from backbeat_ops.localcloud import LocalCloudError, NotRunning
+from backbeat_ops.localcloud import LocalCloud, LocalCloudError, NotRunning
 from backbeat_ops.stack import Stack, StackNotFound, delete
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for a local cloud of the test's own, which is stopped at its end."""
     monkeypatch.setattr(localcloud, "HOME", tmp_path)
-    return tmp_path
+    for name in localcloud.environment(""):
+        monkeypatch.setenv(name, "")  # so that it is put back
+    yield tmp_path
+    localcloud.stop()
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was said while waiting; whoever had stopped the local cloud by a signal then lets it go on."""
+    notices: list[str] = []
+
+    def say(text: str) -> None:
+        notices.append(text)
+        cloud = localcloud.find()
+        assert cloud is not None
+        cloud.process.resume()
+
+    monkeypatch.setattr(localcloud, "say", say)
+    monkeypatch.setattr(localcloud, "SECONDS_UNTIL_SAID", 1)
+    return notices
+
+
+def running() -> LocalCloud:
+    cloud = localcloud.find()
+    assert cloud is not None
+    return cloud
+
+
+def in_another_process(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The `backbeat` command, or a program, as another terminal would run it."""
+    environment = {**os.environ, "BACKBEAT_HOME": str(home), "BACKBEAT_STACK": ""}
+    folder = Path(sys.executable).parent
+    command = [folder / arguments[0], *arguments[1:]]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_taken_port_is_named_and_another_offered(home: Path) -> None:
@@ -33,19 +75,82 @@ def test_where_nothing_runs_the_way_to_start_it_is_named(home: Path) -> None:
     assert localcloud.stop() is False
 
 
-def test_data_outlives_a_restart(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in localcloud.environment(""):
-        monkeypatch.setenv(name, "")  # so that it is put back
-    localcloud.use(localcloud.start(localcloud.free_port()))
+def test_a_local_cloud_that_does_not_answer_is_waited_for_and_its_data_outlives_a_restart(
+    home: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by a signal it is what it is on a busy machine: there, and silent."""
+    localcloud.start(localcloud.free_port())
+    said.clear()  # the start may have taken its time
+    first = running()
+    first.process.suspend()
+    assert localcloud.endpoint() == first.url
+    localcloud.use(first.url)
+    boto3.client("sqs").create_queue(QueueName="kept")
+    first.process.suspend()
+    assert localcloud.stop() is True
+    assert not first.lives
+
+    real = subprocess.Popen
+
+    def slow(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        child = real(*arguments, **options)
+        os.kill(child.pid, signal.SIGSTOP)
+        return child
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", slow)
+        assert localcloud.start(localcloud.free_port()) is True
+    again = running()
+    localcloud.use(again.url)
+    assert boto3.client("sqs").get_queue_url(QueueName="kept")["QueueUrl"].endswith("/kept")
+    assert said == [
+        f"Waiting for the local cloud ({cloud}) {what}. "
+        f"It was stopped by a signal: `kill -CONT {cloud.process.pid}` lets it go on."
+        for cloud, what in ((first, "to answer"), (first, "to save its data and end"), (again, "to come up"))
+    ]
+
+
+def test_one_that_is_silent_for_minutes_is_named_with_what_helps_and_goes_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    localcloud.start(localcloud.free_port())
+    cloud = running()
+    monkeypatch.setattr(localcloud, "SECONDS_UNTIL_SAID", 1)
+    monkeypatch.setattr(localcloud, "PATIENCE", 1)
+    cloud.process.suspend()
     try:
-        boto3.client("sqs").create_queue(QueueName="kept")
+        with pytest.raises(LocalCloudError, match=rf"\({cloud}\) runs.*kill -CONT {cloud.process.pid}.*kill -9"):
+            localcloud.endpoint()
     finally:
-        assert localcloud.stop() is True
-    localcloud.use(localcloud.start(localcloud.free_port()))
-    try:
-        assert boto3.client("sqs").get_queue_url(QueueName="kept")["QueueUrl"].endswith("/kept")
-    finally:
-        localcloud.stop()
+        cloud.process.resume()
+    assert localcloud.find() == cloud
+
+
+def test_of_two_that_start_at_once_one_does_and_whoever_is_left_behind_is_found_by_its_process(home: Path) -> None:
+    port = localcloud.free_port()
+    program = f"from backbeat_ops import localcloud; print(localcloud.start({port}))"
+    both = [in_another_process(home, "python", "-c", program) for _ in range(2)]
+    answers = [starter.communicate(timeout=300) for starter in both]
+    assert sorted(out for out, _ in answers) == ["False\n", "True\n"], answers
+    shutil.rmtree(home / "tmp")
+    (home / "emulator.log").unlink()
+    cloud = running()
+    assert (cloud.home, cloud.port) == (home.resolve(), port)
+    assert [c for c in localcloud.everyones() if c.home == cloud.home] == [cloud]
+    assert localcloud.start() is False
+    with pytest.raises(LocalCloudError, match=rf"runs already \({cloud}\).*on port {port + 1}.*--keep-data"):
+        localcloud.start(port + 1)
+    out, _ = in_another_process(home, "backbeat", "down", "--keep-data", "--json").communicate(timeout=300)
+    assert json.loads(out) == {"stopped": True}
+    assert not cloud.lives
+
+
+def test_a_port_that_another_folders_local_cloud_has_is_named_with_it(
+    local_cloud: str, home: Path, tmp_path: Path
+) -> None:
+    port = int(local_cloud.rsplit(":", 1)[1])
+    with pytest.raises(LocalCloudError, match=rf"Port {port} is taken by the local cloud of \S+ \(process \d+"):
+        localcloud.start(port)
 
 
 def test_a_stack_goes_with_all_versions_in_its_buckets_and_is_missed(cloud: Stack) -> None:
