@@ -1,9 +1,11 @@
-"""The emulator, with a scheduler that fires as EventBridge Scheduler does.
+"""What the local cloud's process runs: the emulator, and what it does otherwise than AWS put right.
 
-The emulator keeps schedules as the Scheduler API asks, but fires them differently: it leaves the keyword
+**Schedules.** The emulator keeps them as the Scheduler API asks, but fires them differently: it leaves the keyword
 `<aws.scheduler.scheduled-time>` in messages as it stands, makes up for what a disabled schedule missed, and fires a
-one-time schedule again after a restart. So this runs it with its own firing left out, and fires what is due itself. And
+one-time schedule again after a restart. So its own firing is left out, and what is due is fired from here. And
 it takes schedules that AWS refuses, which are refused here.
+
+**Its port.** The emulator keeps queues by their URLs, and finds none of them on another port. So they are moved there.
 
 The emulator's interpreter runs this file, in an environment that knows nothing of this project.
 """
@@ -28,6 +30,8 @@ SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 """What EventBridge Scheduler replaces by the time that a schedule was meant to fire."""
 SECONDS_BETWEEN_TICKS = 5
 REGION = "us-east-1"
+URL = re.compile(rb"(?<=http://localhost:)\d+(?=/(?:\d{12}|_ministack)/)")
+"""The port in what the emulator keeps as a queue's URL, or as a layer's."""
 
 logger = logging.getLogger("backbeat.scheduler")
 
@@ -211,6 +215,25 @@ def settings(home: Path, port: str) -> dict[str, str]:
     }
 
 
+def move(state: Path, port: str) -> None:
+    """Let what was kept answer at this port, whichever it had before.
+
+    The emulator knows a queue by its URL, which holds the port; so does the stack, and whatever a function is told.
+    Rows of tables are data, and stay as they are.
+    """
+    queues = state / "sqs.json"
+    if not queues.exists() or set(URL.findall(queues.read_bytes())) <= {port.encode()}:
+        return
+    others = [file for file in state.glob("*.json") if file.name not in ("sqs.json", "dynamodb.json")]
+    for file in (*others, queues):  # the queues last: where this is cut off, it is done again
+        kept = file.read_bytes()
+        moved = URL.sub(port.encode(), kept)
+        if moved != kept:
+            new = file.with_suffix(".moved")
+            new.write_bytes(moved)
+            new.replace(file)
+
+
 def main(home: Path, port: str) -> None:
     """Run the emulator, until it is told to stop.
 
@@ -221,6 +244,7 @@ def main(home: Path, port: str) -> None:
     shutil.rmtree(home / "tmp", ignore_errors=True)  # layers that the last one unpacked
     (home / "tmp").mkdir(parents=True)
     os.environ.update(settings(home, port))
+    move(Path(os.environ["STATE_DIR"]), port)
     from ministack import app
     from ministack.services import scheduler
 

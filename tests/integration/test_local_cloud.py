@@ -13,8 +13,9 @@ from typing import Any
 
 import boto3
 import pytest
+from support import Backbeat
 
-from backbeat_ops import localcloud
+from backbeat_ops import deployment, localcloud
 from backbeat_ops.localcloud import LocalCloud, LocalCloudError, NotRunning
 from backbeat_ops.stack import Stack, StackNotFound, delete
 
@@ -173,3 +174,28 @@ def test_a_stack_goes_with_all_versions_in_its_buckets_and_is_missed(cloud: Stac
         s3.head_bucket(Bucket=bucket)
     with pytest.raises(StackNotFound, match="'goes'"):
         assert Stack("goes").resources
+
+
+def test_on_another_port_functions_run_on_the_kept_data_as_before(
+    local_cloud: str, cloud: Stack, backbeat: Backbeat, photo: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    first = running().port
+    there = localcloud.free_port()
+    assert localcloud.stop() is True
+    try:
+        localcloud.start(there)
+        localcloud.use(localcloud.endpoint())
+        status = backbeat("status", "--json")
+        assert status["endpoint"] == f"http://127.0.0.1:{there}"
+        ports = {
+            url.split("/")[2]
+            for task in status["tasks"].values()
+            for url in (task["queue_url"], task["dead_queue_url"])
+        }
+        assert ports == {f"localhost:{there}"}
+        assert deployment.deploy(lambda line: None) is False
+        assert backbeat("upload", str(tmp_path / "photo.jpg"), "--wait", "--json")["media_status"] == "ready"
+    finally:
+        localcloud.stop()
+        localcloud.start(first)

@@ -1,9 +1,10 @@
-"""What fires on the local cloud, and for which time: as EventBridge Scheduler would."""
+"""What the local cloud's process adds to the emulator: schedules that fire as EventBridge Scheduler's, and its port."""
 
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import Queue
 
-from backbeat_ops.emulator import NotUnderstood, Scheduler, refusal, scheduled, times
+from backbeat_ops.emulator import NotUnderstood, Scheduler, move, refusal, scheduled, times
 
 SUNDAY = datetime(2026, 11, 1, tzinfo=UTC)
 GROUP = "default"
@@ -237,3 +238,53 @@ def test_what_aws_refuses_is_refused_here(schedule: dict[str, Any], why: str) ->
 @pytest.mark.parametrize("more", [{}, {"ClientToken": "a-uuid_4"}, {"ScheduleExpressionTimezone": "Europe/Paris"}])
 def test_what_aws_takes_is_taken_here(more: dict[str, str]) -> None:
     assert refusal({"ScheduleExpression": "cron(0 9 ? * MON *)", **more}, SUNDAY) is None
+
+
+def test_what_was_kept_moves_to_another_port_and_data_stays_as_it_is(tmp_path: Path) -> None:
+    queue, layer = "http://localhost:4566/000000000000/q", "http://localhost:4566/_ministack/lambda-layers/l"
+    application = "http://localhost:4566/about, http://localhost:8000/ and localhost:4566"
+    kept = {
+        "sqs.json": {f"000000000000\x00us-east-1\x00'{queue}'": {"url": queue, "text": application}},
+        "cloudformation.json": {"PhysicalResourceId": queue, "Outputs": [application]},
+        "lambda.json": {"Location": layer, "zip": "aGVsbG8="},
+        "dynamodb.json": {"S": queue},
+        "iam.json": {"role": "arn:aws:iam::000000000000:role/r"},
+    }
+    for name, content in kept.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    move(tmp_path, "4621")
+    moved = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    there = "http://localhost:4621/000000000000/q"
+    assert {name: json.loads(text) for name, text in moved.items()} == {
+        "sqs.json": {f"000000000000\x00us-east-1\x00'{there}'": {"url": there, "text": application}},
+        "cloudformation.json": {"PhysicalResourceId": there, "Outputs": [application]},
+        "lambda.json": {"Location": "http://localhost:4621/_ministack/lambda-layers/l", "zip": "aGVsbG8="},
+        "dynamodb.json": kept["dynamodb.json"],
+        "iam.json": kept["iam.json"],
+    }
+    before = {file: file.stat().st_ino for file in tmp_path.iterdir()}
+    move(tmp_path, "4621")
+    assert {file: file.stat().st_ino for file in tmp_path.iterdir()} == before
+
+
+def test_a_move_that_was_cut_off_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sqs.json", "cloudformation.json"):
+        (tmp_path / name).write_text('"http://localhost:4566/000000000000/q"')
+    real = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target.name == "sqs.json":
+            raise OSError("no space left")
+        return real(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="no space"):
+            move(tmp_path, "4621")
+    move(tmp_path, "4621")
+    assert "4566" not in "".join(file.read_text() for file in tmp_path.glob("*.json"))
+
+
+def test_nothing_was_kept_yet(tmp_path: Path) -> None:
+    move(tmp_path / "state", "4621")
+    assert not list(tmp_path.iterdir())
