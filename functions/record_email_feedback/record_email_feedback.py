@@ -5,17 +5,22 @@ bounce (a full mailbox, a server away) counts up: `MOST_SOFT_BOUNCES` mails in a
 address too. Events repeat and come in any order; each of these steps may, too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backbeat.logs import logger
 from backbeat.mail import deliveries
+from backbeat.mail.addresses import identity
 from backbeat.mail.deliveries import Feedback
 from backbeat.models import Delivery, User
 from backbeat.runtime import Rejected, Run, Skipped, implementation
 from backbeat.tasks import record_email_feedback
 
 MOST_SOFT_BOUNCES = 5
+NO_WISH_TO_STOP = ("not-spam", "auth-failure", "virus")
+"""Types of feedback (RFC 5965, RFC 6430, RFC 6591) by which nobody complains: a mail was taken out of the spam folder,
+or a mail server found it badly signed or infected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,56 +38,87 @@ class FeedbackRecorded:
     email_status: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an event tells.
+
+    Attributes:
+        event: Its type, as SES calls it.
+        delivery_id: The delivery whose mail it is about; None where no task sent it.
+        message_id: SES's id of the mail.
+        feedback: What became of the mail, or None where SES only took it.
+        recipients: To whom it went, each in the form in which addresses are compared.
+    """
+
+    event: str
+    delivery_id: str | None
+    message_id: str
+    feedback: Feedback | None
+    recipients: frozenset[str]
+
+
 @implementation(record_email_feedback)
 def handle(detail_type: str, detail: Mapping[str, Any], run: Run) -> FeedbackRecorded | Skipped:
     """Record one event; see the declaration for the arguments."""
     try:
-        event, mail = str(detail["eventType"]), detail["mail"]
-        message_id, tags = str(mail["messageId"]), mail.get("tags", {})
-        feedback, addresses = _told(event, detail)
-    except (KeyError, TypeError, AttributeError) as error:
+        told = _told(detail)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Rejected("invalid_event", f"not an event of SES: {detail_type}: {error!r}") from error
-    if "delivery" not in tags:
+    if told is None:
+        return Skipped(f"what SES tells by {detail['eventType']!r} settles nothing")
+    if told.delivery_id is None:
         return Skipped("the mail was not sent by a task: it bears no delivery tag")
-    try:
-        (tag,) = tags["delivery"]
-        delivery_id = deliveries.of_tag(tag)
-    except (ValueError, TypeError) as error:
-        raise Rejected("invalid_event", f"the mail's delivery tag is {tags['delivery']!r}: {error}") from error
-    delivery = deliveries.settle_by_event(delivery_id, message_id, feedback)
+    delivery = deliveries.settle_by_event(told.delivery_id, told.message_id, told.feedback)
     if delivery is None:
-        return Skipped(f"there is no delivery {delivery_id}")
+        return Skipped(f"there is no delivery {told.delivery_id}")
     try:
         user = User.get(delivery.user_id, consistent_read=True)
     except User.DoesNotExist:
         return Skipped(f"there is no user {delivery.user_id!r} any more")
-    if feedback is Feedback.DELIVERED or user.email.lower() in addresses:
-        _mark(user, delivery, feedback)
-    return FeedbackRecorded(delivery_id, event, user.email_status)
+    if identity(user.email) in told.recipients:
+        _mark(user, delivery, told.feedback)
+    return FeedbackRecorded(told.delivery_id, told.event, user.email_status)
 
 
-def _told(event: str, detail: Mapping[str, Any]) -> tuple[Feedback | None, set[str]]:
-    """What an event tells of its mail, and of which addresses."""
+def _told(detail: Mapping[str, Any]) -> _Told | None:
+    """What an event tells of its mail; None where it is of a kind that settles nothing.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: It is no event of SES.
+    """
+    event, mail = str(detail["eventType"]), detail["mail"]
+    message_id, tags = str(mail["messageId"]), mail.get("tags") or {}
+    # Each of our mails goes to one address. A report may name another: the one that it was forwarded to.
+    recipients = [*mail.get("destination", ())]
+    feedback: Feedback | None = None
     match event:
+        case "Send" | "DeliveryDelay":  # SES has taken it, and knows no more
+            pass
         case "Delivery":
-            return Feedback.DELIVERED, set()
-        case "Reject":
-            return Feedback.REJECTED, set()
+            feedback = Feedback.DELIVERED
+            recipients += detail["delivery"].get("recipients", ())
+        case "Reject" | "Rendering Failure":
+            feedback = Feedback.REJECTED
         case "Bounce":
             bounce = detail["bounce"]
             # An undetermined one says nothing certain of the address, so it counts as a passing one.
-            hard = bounce["bounceType"] == "Permanent"
-            return Feedback.BOUNCED if hard else Feedback.SOFT_BOUNCE, _addresses(bounce["bouncedRecipients"])
+            feedback = Feedback.BOUNCED if bounce["bounceType"] == "Permanent" else Feedback.SOFT_BOUNCE
+            recipients += [recipient["emailAddress"] for recipient in bounce["bouncedRecipients"]]
         case "Complaint":
             complaint = detail["complaint"]
-            if complaint.get("complaintFeedbackType") == "not-spam":  # a mail was taken out of the spam folder
-                return None, set()
-            return Feedback.COMPLAINED, _addresses(complaint["complainedRecipients"])
-    return None, set()  # Send, DeliveryDelay: SES has taken it, and knows no more
-
-
-def _addresses(recipients: Iterable[Mapping[str, Any]]) -> set[str]:
-    return {str(recipient["emailAddress"]).lower() for recipient in recipients}
+            recipients += [recipient["emailAddress"] for recipient in complaint["complainedRecipients"]]
+            kind = complaint.get("complaintFeedbackType")
+            if kind in NO_WISH_TO_STOP:
+                logger.warning("no complaint", extra={"feedback_type": kind, "message_id": message_id})
+            else:
+                feedback = Feedback.COMPLAINED
+        case _:
+            return None
+    delivery_id: str | None = None
+    if "delivery" in tags:
+        (tag,) = tags["delivery"]
+        delivery_id = deliveries.of_tag(tag)
+    return _Told(event, delivery_id, message_id, feedback, frozenset(identity(address) for address in recipients))
 
 
 def _mark(user: User, delivery: Delivery, feedback: Feedback | None) -> None:
@@ -98,8 +134,25 @@ def _mark(user: User, delivery: Delivery, feedback: Feedback | None) -> None:
             user.update(actions=[User.soft_bounces.add({delivery.delivery_id})], condition=same)
             if len(user.soft_bounces) >= MOST_SOFT_BOUNCES:
                 user.update(actions=[User.email_status.set("bounced")], condition=same & (User.email_status == "ok"))
-        case Feedback.DELIVERED if user.soft_bounces:
-            user.update(actions=[User.soft_bounces.remove()], condition=same)
+        case Feedback.DELIVERED if before := _sent_before(delivery, user.soft_bounces or set()):
+            user.update(actions=[User.soft_bounces.delete(before)], condition=same)
+
+
+def _sent_before(delivery: Delivery, others: set[str]) -> set[str]:
+    """Those deliveries that were sent before one, or of which nothing is known any more.
+
+    That it arrived says nothing of what was sent after it, however late or often that is told.
+    """
+    before = set()
+    for delivery_id in others - {delivery.delivery_id}:
+        try:
+            other = Delivery.get(delivery_id)
+        except Delivery.DoesNotExist:
+            before.add(delivery_id)
+        else:
+            if other.claimed_at < delivery.claimed_at:
+                before.add(delivery_id)
+    return before
 
 
 lambda_handler = handle.lambda_handler

@@ -36,14 +36,16 @@ def user(aws: None) -> User:
     return user
 
 
-def sent(delivery_id: str = "welcome:user-1", state: str = "sent", user_id: str = "user-1") -> Delivery:
+def sent(
+    delivery_id: str = "welcome:user-1", state: str = "sent", user_id: str = "user-1", when: datetime = WHEN
+) -> Delivery:
     row = Delivery(
         delivery_id,
         email="welcome",
         user_id=user_id,
         state=state,
         attempt=1,
-        claimed_at=WHEN,
+        claimed_at=when,
         lease_until=WHEN + timedelta(minutes=1) if state == "sending" else None,
         logical_time=WHEN,
         run_id="run-1",
@@ -115,13 +117,148 @@ def test_soft_bounces_count_up_before_they_stop(user: User) -> None:
 
 
 def test_a_mail_that_arrives_ends_the_count(user: User) -> None:
-    for number in range(MOST_SOFT_BOUNCES - 1):
-        sent(f"content_digest:{number}:user-1")
-        tell(told("soft_bounce", f"content_digest:{number}:user-1"))
-    sent()
+    bounced(MOST_SOFT_BOUNCES - 1)
+    sent(when=WHEN + timedelta(hours=1))
     tell(told("delivery"))
     user.refresh()
     assert (user.email_status, user.soft_bounces) == ("ok", None)
+
+
+def bounced(number: int) -> list[str]:
+    """Have mails sent, one a minute, that come back for a passing reason; return their deliveries."""
+    ids = [f"content_digest:{number}:user-1" for number in range(number)]
+    for minute, delivery_id in enumerate(ids):
+        sent(delivery_id, when=WHEN + timedelta(minutes=minute))
+        tell(told("soft_bounce", delivery_id))
+    return ids
+
+
+def test_that_an_earlier_mail_arrived_told_again_or_late_ends_no_count(user: User) -> None:
+    sent(when=WHEN - timedelta(minutes=1))
+    tell(told("delivery"))
+    ids = bounced(MOST_SOFT_BOUNCES - 1)
+    tell(told("delivery"), told("delivery", number=1))
+    user.refresh()
+    assert user.soft_bounces == set(ids)
+    sent("content_digest:last:user-1", when=WHEN + timedelta(hours=1))
+    tell(told("soft_bounce", "content_digest:last:user-1"))
+    user.refresh()
+    assert user.email_status == "bounced"
+
+
+def test_a_mail_that_arrived_and_came_back_counts_as_come_back_in_any_order(user: User) -> None:
+    for number, names in enumerate(itertools.product(["delivery", "soft_bounce"], repeat=3)):
+        user.update(actions=[User.soft_bounces.set({"content_digest:before:user-1"})])
+        sent("content_digest:before:user-1", when=WHEN - timedelta(days=7))
+        sent("content_digest:after:user-1", when=WHEN + timedelta(days=7))
+        tell(told("soft_bounce", "content_digest:after:user-1", number))
+        row = sent(f"welcome:user-1:{number}")
+        tell(*[told(name, row.delivery_id, repeat) for repeat, name in enumerate(names)])
+        user.refresh()
+        expected = {"content_digest:after:user-1"}
+        expected |= {row.delivery_id} if "soft_bounce" in names else set()
+        expected |= set() if "delivery" in names else {"content_digest:before:user-1"}
+        assert user.soft_bounces == expected, names
+
+
+def test_a_mail_that_is_no_longer_known_is_no_longer_counted(user: User) -> None:
+    user.update(actions=[User.soft_bounces.add({"content_digest:2026-W01:user-1"})])
+    sent()
+    tell(told("delivery"))
+    user.refresh()
+    assert user.soft_bounces is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "reported"),
+    [
+        ("ada@bücher.example", "ada@xn--bcher-kva.example"),
+        (" ada@example.net", "ada@example.net"),
+        ("ADA@EXAMPLE.NET.", "ada@example.net"),
+        ("ada@example.net", '"Ada, L." <Ada@example.net>'),
+        ("Ada <ada@example.net>", "ada@example.net"),
+        ("max@straße.de", "max@xn--strae-oqa.de"),
+    ],
+)
+@pytest.mark.parametrize(("name", "status"), [("hard_bounce", "bounced"), ("complaint", "complained")])
+def test_an_address_is_marked_in_whatever_form_it_is_stored_and_reported(
+    user: User, stored: str, reported: str, name: str, status: str
+) -> None:
+    user.update(actions=[User.email.set(stored)])
+    sent()
+    happened = told(name)
+    happened["detail"]["mail"]["destination"] = []
+    kind, recipients = {
+        "hard_bounce": ("bounce", "bouncedRecipients"),
+        "complaint": ("complaint", "complainedRecipients"),
+    }[name]
+    happened["detail"][kind][recipients] = [{"emailAddress": reported}]
+    tell(happened)
+    user.refresh()
+    assert user.email_status == status
+
+
+def test_a_bounce_of_where_a_mail_was_forwarded_to_marks_who_it_was_sent_to(user: User) -> None:
+    sent()
+    happened = told("hard_bounce")
+    happened["detail"]["bounce"]["bouncedRecipients"][0]["emailAddress"] = "ada@elsewhere.example"
+    tell(happened)
+    user.refresh()
+    assert user.email_status == "bounced"
+
+
+def test_a_mail_to_an_old_address_that_arrived_says_nothing_of_the_new_one(user: User) -> None:
+    user.update(actions=[User.email.set("new@example.net")])
+    ids = [f"content_digest:{number}:user-1" for number in range(2)]
+    user.update(actions=[User.soft_bounces.add(set(ids))])
+    sent()
+    tell(told("delivery"))
+    user.refresh()
+    assert user.soft_bounces == set(ids)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("abuse", "complained"),
+        ("fraud", "complained"),
+        ("other", "complained"),
+        (None, "complained"),
+        ("auth-failure", "ok"),
+        ("virus", "ok"),
+        ("not-spam", "ok"),
+    ],
+)
+def test_only_a_wish_to_stop_is_a_complaint(user: User, kind: str | None, status: str) -> None:
+    row = sent(state="unknown")
+    complaint = told("complaint")
+    complaint["detail"]["complaint"]["complaintFeedbackType"] = kind
+    tell(complaint)
+    row.refresh()
+    user.refresh()
+    assert (user.email_status, row.feedback) == (status, "complained" if status == "complained" else None)
+    assert row.state == "sent", "whatever it is about, the mail was there"
+
+
+def test_a_mail_whose_template_failed_is_not_taken_to_have_arrived(user: User) -> None:
+    row = sent(state="unknown")
+    user.update(actions=[User.soft_bounces.add({"content_digest:1:user-1"})])
+    tell(told("rendering_failure"))
+    row.refresh()
+    user.refresh()
+    assert (row.state, row.feedback, user.email_status) == ("sent", "rejected", "ok")
+    assert user.soft_bounces == {"content_digest:1:user-1"}
+
+
+@pytest.mark.parametrize("kind", ["Open", "Click", "Subscription", "Something New"])
+def test_an_event_of_another_kind_settles_nothing(user: User, kind: str) -> None:
+    row = sent(state="unknown")
+    opened = told("typical")
+    opened["detail"]["eventType"] = kind
+    tell(opened)
+    row.refresh()
+    assert row.state == "unknown"
+    assert outcome("typical-welcome:user-1-0") == ("skipped", f"what SES tells by {kind!r} settles nothing")
 
 
 def test_an_address_changed_since_is_not_marked(user: User) -> None:
@@ -144,7 +281,9 @@ def test_what_cannot_be_placed_is_skipped(user: User) -> None:
     assert "bears no delivery tag" in str(outcome("hard_bounce-welcome:user-1-2"))
 
 
-@pytest.mark.parametrize("tags", [{"delivery": ["///"]}, {"delivery": []}, {"delivery": None}, []])
+@pytest.mark.parametrize(
+    "tags", [{"delivery": ["///"]}, {"delivery": [""]}, {"delivery": []}, {"delivery": None}, "delivery", []]
+)
 def test_a_tag_that_is_none_of_ours_is_rejected_or_skipped(queue: Queue, user: User, tags: Any) -> None:
     strange = told("hard_bounce")
     strange["detail"]["mail"]["tags"] = tags
@@ -165,8 +304,8 @@ def test_the_events_of_lambda_are_understood(queue: Queue, user: User) -> None:
 
 def test_ses_publishes_every_kind_of_event_that_is_handled() -> None:
     destination = template()["Resources"]["MailFeedbackDestination"]["Properties"]["EventDestination"]
-    handled = {"Send", "Delivery", "Bounce", "Complaint", "Reject"}
-    assert {kind.title() for kind in destination["MatchingEventTypes"]} == handled
+    handled = {"Send", "Delivery", "Bounce", "Complaint", "Reject", "Rendering Failure"}
+    assert {kind.title().replace("_", " ") for kind in destination["MatchingEventTypes"]} == handled
     stored = {
         json.loads(json.loads(path.read_text())["Records"][0]["body"])["detail"]["eventType"]
         for path in (ROOT / "events/record_email_feedback").glob("*.json")

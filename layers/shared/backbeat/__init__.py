@@ -8,6 +8,7 @@ Sending: all that a producer needs, with boto3 and pydantic
     messages            what travels, in one form, whoever sent it
     queues              what the queues are called, and the one way to put a message on one
     aws                 the process's clients with their time-outs, and the stack's name
+    text                what people write, made fit to show
 
 Data: the tables, for the tasks and the application alike
     models              users, posts, tokens, trends, reports, mail, notifications, runs; writes on a condition
@@ -21,6 +22,7 @@ Running: what every function has around it
 Mail: what the tasks that send emails share
     mail.sending        an email rendered, put together, and handed to SES once
     mail.deliveries     what became of each email: the states that keep it from being sent twice
+    mail.addresses      the one form in which an address is sent to, and compared
     mail.digest         what a week's digest holds
     mail.unsubscribing  signed links that end the digest
 

@@ -43,7 +43,7 @@ class Feedback(StrEnum):
     SOFT_BOUNCE = "soft bounce"
     BOUNCED = "bounced"
     REJECTED = "rejected"
-    """SES took it, found a virus in it, and did not send it."""
+    """SES took it, and did not send it: it found a virus in it, or could not fill in a template."""
     COMPLAINED = "complained"
 
 
@@ -97,9 +97,12 @@ def of_tag(value: str) -> str:
         ValueError: It is no tag of ours.
     """
     try:
-        return base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True).decode()
+        delivery_id = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True).decode()
     except ValueError as error:
         raise ValueError(f"the tag {value!r} names no delivery: {error}") from error
+    if not 0 < len(value) <= LONGEST_TAG:
+        raise ValueError(f"the tag names no delivery: it has {len(value)} characters")
+    return delivery_id
 
 
 def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedelta | None) -> Delivery:
