@@ -16,6 +16,7 @@ from backbeat.mail.deliveries import State
 from backbeat.mail.sending import Site
 from backbeat.messages import Message, sortable
 from backbeat.models import Delivery, User
+from backbeat.runtime import Rejected
 from backbeat.tasks import TASKS
 from backbeat_ops.stack import NotFound, Stack
 
@@ -61,7 +62,7 @@ def preview(
         now: The end of the week that a digest would be about.
 
     Raises:
-        NotFound: There is no such user or language, or nothing that a digest could be about.
+        NotFound: There is no such user or language, no address to write to, or nothing that a digest could be about.
     """
     try:
         whom = User.get(user_id)
@@ -69,12 +70,12 @@ def preview(
         raise NotFound(f"There is no user {user_id!r} in {stack.name}.") from None
     if locale is not None and locale not in sending.LOCALES:
         raise NotFound(f"There are no emails in {locale!r}. Languages: {', '.join(sending.LOCALES)}.")
-    site = site_of(stack)
+    site = site_of(stack, email)
     content: dict[str, Any] = {}
     if email == "content_digest":
-        content["posts"] = digest.pick(user_id, digest.load(now), site.base_url)
+        content["posts"] = digest.pick(user_id, digest.load(now), site)
         if not content["posts"]:
-            raise NotFound("There is no public post of the last seven days, so there would be no digest.")
+            raise NotFound(f"There is no public post of the last seven days by others than {user_id!r}: no digest.")
     link = f"{site.unsubscribe_url}?token=preview"
     rendered = sending.render(email, locale or sending.locale_of(whom), site, whom, link, **content)
     match suffix:
@@ -83,7 +84,10 @@ def preview(
         case ".txt":
             return rendered.subject, rendered.text.encode()
         case _:
-            return rendered.subject, sending.compose(site, whom, rendered, link).as_bytes()
+            try:
+                return rendered.subject, sending.compose(site, whom, rendered, link).as_bytes()
+            except Rejected as why:
+                raise NotFound(f"There would be no mail: {why}.") from None
 
 
 def settle(stack: Stack, delivery_id: str, *, sent: bool) -> dict[str, Any]:
@@ -103,9 +107,9 @@ def settle(stack: Stack, delivery_id: str, *, sent: bool) -> dict[str, Any]:
     return shown(row, now)
 
 
-def site_of(stack: Stack) -> Site:
-    """Who writes, from the environment of the function that does."""
-    function = boto3.client("lambda").get_function_configuration(FunctionName=f"{stack.name}-send_welcome_email")
+def site_of(stack: Stack, email: str) -> Site:
+    """Who writes one of the emails, from the environment of the function that does."""
+    function = boto3.client("lambda").get_function_configuration(FunctionName=f"{stack.name}-send_{email}_email")
     return Site.of(function["Environment"]["Variables"])
 
 

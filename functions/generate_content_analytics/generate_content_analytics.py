@@ -36,6 +36,7 @@ from backbeat.models import (
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import LONGEST_GAP, PartDone, Tally, advance, in_parts, last_run
 from backbeat.tasks import generate_content_analytics
+from backbeat.text import cut
 from report import LONGEST_TEXT, DayReport, TopPost, to_csv, to_html, to_json
 
 DAY = timedelta(days=1)
@@ -214,11 +215,10 @@ def _most_liked(posts: list[Post]) -> list[Post]:
 
 
 def _top_post(post: Post) -> dict[str, Any]:
-    text = post.text if len(post.text) <= LONGEST_TEXT else f"{post.text[: LONGEST_TEXT - 1]}…"
     return {
         "post_id": post.post_id,
         "author_id": post.author_id,
-        "text": text,
+        "text": cut(post.text, LONGEST_TEXT),
         "likes": int(post.likes_count),
         "comments": int(post.comments_count),
     }

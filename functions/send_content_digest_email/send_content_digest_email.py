@@ -36,7 +36,7 @@ SECONDS_OF_AN_INVOCATION = 240
 INVOCATIONS_OF_A_PART = 10
 """How many of them a part may take at its pace: it may send itself on for one or two more (`sweeps.MOST_HOPS`)."""
 MOST_ALL_REFUSED = 10
-"""Where SES refuses more mails than these, and every one, no user is the cause, and the run has failed."""
+"""Where more mails than these are refused, and every one, no user is the cause, and the run has failed."""
 LONGEST_INTERVAL = 120
 """Seconds between two mails of one part, so that each invocation gets on."""
 DAY = timedelta(days=1) / timedelta(seconds=1)
@@ -49,7 +49,7 @@ class DigestSent:
     Attributes:
         sent: Users to whom the digest went.
         skipped: Users who were not to get it, or had it.
-        refused: Users whose mail SES refused.
+        refused: Users to whom no mail can go as things are: their address is none, or SES refused it.
         unknown: Users of whom nobody can say.
     """
 
@@ -174,12 +174,12 @@ def _outcome(user_id: str, run: Run, chosen: list[Chosen], pacer: Pacer) -> str:
 def _send(user_id: str, run: Run, chosen: list[Chosen], pacer: Pacer | None = None) -> SentToOne | Skipped:
     """Send one user their digest, if they are to get one."""
     try:
-        user = User.get(user_id, consistent_read=True)
+        user = sending.recipient(user_id)
     except User.DoesNotExist:
         return Skipped(f"there is no user {user_id!r}")
     if why := _not_for(user, run.now):
         return Skipped(why)
-    posts = digest.pick(user_id, chosen, Site.of(os.environ).base_url)
+    posts = digest.pick(user_id, chosen, Site.of(os.environ))
     if not posts:
         return Skipped("there is nothing to show")
     delivery_id = digest.delivery_id(user_id, run.now)
@@ -211,14 +211,14 @@ def _sum_up(run: Run, tallies: list[Mapping[str, Any]]) -> DigestSent:
     """Add up the parts' tallies.
 
     Raises:
-        Rejected: SES refused every mail, and there were more than ten.
+        Rejected: Every mail was refused, and there were more than ten.
     """
     total = add_up(tallies)
     result = DigestSent(**total)
     if result.refused > MOST_ALL_REFUSED and not result.sent + result.unknown:
         raise Rejected(
             "all_refused",
-            f"SES refused all {result.refused} mails; `backbeat mail list` says why. Once that is put right:"
+            f"all {result.refused} mails were refused; `backbeat mail list` and the log say why. Then:"
             f" backbeat run {run.task.name} --at {iso(run.now)}",
         )
     return result

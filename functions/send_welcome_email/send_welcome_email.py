@@ -27,7 +27,7 @@ class WelcomeSent:
 def handle(user_id: str, run: Run) -> WelcomeSent | Skipped:
     """Send one welcome; see the declaration for the arguments."""
     try:
-        user = User.get(user_id, consistent_read=True)
+        user = sending.recipient(user_id)
     except User.DoesNotExist as error:
         raise Rejected("unknown_user", f"there is no user {user_id!r}") from error
     if why := sending.not_written_to(user):

@@ -81,10 +81,33 @@ def test_the_link_in_a_mail_asks_first_and_then_unsubscribes(cloud: Stack) -> No
 def test_a_digest_goes_to_everybody_once_though_it_is_run_twice(cloud: Stack, backbeat: Backbeat) -> None:
     for number in range(4):
         join(f"digest-{number}", "digest.example")
-    Post.publish("digest-post", author_id="digest-0", text="The week's best", at=NOW - timedelta(hours=1))
+    join("digest-author", "author.example")
+    Post.publish("digest-post", author_id="digest-author", text="The week's best", at=NOW - timedelta(hours=1))
     for _ in range(2):
         backbeat("run", "send_content_digest_email", "--wait", "--timeout", "120")
     mails = sent_to("digest.example")
     assert sorted(mail["To"][0] for mail in mails) == [f"digest-{number}@digest.example" for number in range(4)]
     assert all("The week's best" in mail["BodyText"] for mail in mails)
     assert all(Delivery.get(f"content_digest:{NOW:%G-W%V}:digest-{number}").state == "sent" for number in range(4))
+
+
+def test_one_members_data_is_nobody_elses_trouble(cloud: Stack, backbeat: Backbeat) -> None:
+    addresses = {
+        "data-dot": "data-dot@data.example.",
+        "data-idn": " data-idn@BÜCHER.data.example",
+        "data-none": "data-none@[10",
+    }
+    messages = []
+    for user_id, address in addresses.items():
+        User.join(user_id, name="You won! https://evil.example/x", email=address, at=NOW)
+        messages.append(Message(task="send_welcome_email", id=user_id, kwargs={"user_id": user_id}, sent_at=NOW))
+        queues.put(f"{cloud.name}-emails-send_welcome_email", messages[-1].to_json())
+    ended = {run.run_id: run.outcome for run in runs.wait(messages, 120)}
+    assert ended == {"data-dot": "succeeded", "data-idn": "succeeded", "data-none": "rejected"}
+    mails = sent_to("data.example") + sent_to("xn--bcher-kva.data.example")
+    assert sorted(mail["To"][0] for mail in mails) == [
+        "data-dot@data.example",
+        "data-idn@xn--bcher-kva.data.example",
+    ]
+    assert {mail["Subject"] for mail in mails} == {"Welcome to Backbeat"}
+    assert all("evil" not in mail["BodyText"] + mail["BodyHtml"] for mail in mails)

@@ -1,8 +1,16 @@
 """One form for each address: what SES takes, what it reports, and an error of one kind for all else."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backbeat.mail.addresses import InvalidAddress, identity, normal_form
+from backbeat.mail.sending import Site, compose, render
+from backbeat.models import User
+from backbeat.runtime import Rejected
+
+SITE = Site("Backbeat", "hello@example.com", "", "https://example.com", "https://u.example/", "mail")
+LINK = "https://u.example/?token=x"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +83,34 @@ def test_what_is_no_address_is_refused_by_one_error_that_does_not_repeat_it(stor
         normal_form(stored)
     assert "example" not in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+@settings(max_examples=400)
+@given(
+    st.one_of(
+        st.text(),
+        st.builds("{}@{}".format, st.text(), st.text()),
+        st.builds("bo@{}.{}".format, st.text(), st.text()),
+        st.builds("{}@example.net".format, st.text(alphabet=st.characters(max_codepoint=127))),
+        st.from_regex(r"[\w.+-]{1,9}@[\w.\[\]:-]{1,20}", fullmatch=True),
+        st.emails(),
+    )
+)
+def test_any_text_is_sent_to_as_it_is_written_in_the_mail_or_refused(stored: str) -> None:
+    member = User("user-1", name="Ada", email=stored)
+    rendered = render("welcome", "en", SITE, member, LINK)
+    try:
+        form = normal_form(stored)
+    except InvalidAddress:
+        with pytest.raises(Rejected, match=r"^user 'user-1' has an invalid address: "):
+            compose(SITE, member, rendered, LINK)
+        return
+    assert form.isascii() and form.count("@") == 1
+    assert normal_form(form) == form
+    message = compose(SITE, member, rendered, LINK)
+    (to,) = message["To"].addresses
+    assert to.addr_spec == form
+    assert f"To: {form}\r\n".encode() in message.as_bytes().replace(b"\r\n ", b"")
 
 
 @pytest.mark.parametrize(

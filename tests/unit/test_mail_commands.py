@@ -27,7 +27,7 @@ def stack(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Stack:
     stack = Stack(STACK)
     variables = function_environment("SendWelcomeEmailFunction")
     monkeypatch.setattr(commands.mail, "the_stack", lambda context: stack)
-    monkeypatch.setattr(mail, "site_of", lambda stack: mail.Site.of(variables))
+    monkeypatch.setattr(mail, "site_of", lambda stack, email: mail.Site.of(variables))
     monkeypatch.setenv("DIGEST_SENDERS", "2")
     User.join("user-1", name="Ada <b>", email="ada@example.net", locale="fr", at=NOW)
     User.log_in("user-1", at=NOW)
@@ -97,7 +97,8 @@ def test_resent_its_message_goes_out_with_the_logical_time_of_the_first(stack: S
 
 
 def test_a_digest_is_resent_to_its_one_user(stack: Stack, outbox: Outbox) -> None:
-    Post.publish("post-1", author_id="user-1", text="Hello", at=NOW - timedelta(minutes=1))
+    User.join("user-2", name="Bo", email="bo@example.net", at=NOW)
+    Post.publish("post-1", author_id="user-2", text="Hello", at=NOW - timedelta(minutes=1))
     User.log_in("user-1", at=NOW)
     message = {"task": "send_content_digest_email", "id": "run-1", "kwargs": {"user_id": "user-1"}}
     outbox.answer = answers(503, "ServiceUnavailable")
@@ -116,11 +117,18 @@ def test_what_is_asked_wrongly_is_said(stack: Stack, tmp_path: Path) -> None:
     assert "There is no user 'user-9'" in backbeat("preview", "welcome", "--user", "user-9", code=1)
     assert "no emails in 'de'" in backbeat("preview", "welcome", "--user", "user-1", "--locale", "de", code=1)
     assert "x.pdf does not end in" in backbeat("preview", "welcome", "--user", "user-1", "--to", "x.pdf", code=2)
+    Post.publish("post-1", author_id="user-1", text="My own", at=NOW - timedelta(minutes=1))
     assert "no public post" in backbeat("preview", "content_digest", "--user", "user-1", code=1)
+    User.join("user-2", name="Bo", email="bo@[10.0", at=NOW)
+    to = str(tmp_path / "bo.eml")
+    assert "There would be no mail: user 'user-2'" in backbeat(
+        "preview", "welcome", "--user", "user-2", "--to", to, code=1
+    )
 
 
 def test_a_preview_is_the_email_and_sends_nothing(stack: Stack, outbox: Outbox, tmp_path: Path) -> None:
-    Post.publish("post-1", author_id="user-1", text="Salut & bonjour", at=NOW - timedelta(minutes=1))
+    User.join("user-2", name="Bo", email="bo@example.net", at=NOW)
+    Post.publish("post-1", author_id="user-2", text="Salut & bonjour", at=NOW - timedelta(minutes=1))
     for kind in ("welcome", "content_digest"):
         for suffix in ("html", "txt", "eml"):
             backbeat("preview", kind, "--user", "user-1", "--to", str(tmp_path / f"{kind}.{suffix}"))
@@ -132,7 +140,7 @@ def test_a_preview_is_the_email_and_sends_nothing(stack: Stack, outbox: Outbox, 
             message.get_body(("plain",)).get_content().splitlines()
             == (tmp_path / f"{kind}.txt").read_text("utf-8").splitlines()
         )
-        assert "Bonjour Ada &lt;b&gt;" in page
+        assert 'Bonjour <span dir="auto">Ada &lt;b&gt;</span>' in page
     assert "Salut &amp; bonjour" in page
     english = backbeat("preview", "welcome", "--user", "user-1", "--locale", "en", "--to", str(tmp_path / "en.html"))
     assert english["subject"] == "Welcome to Backbeat, Ada <b>"

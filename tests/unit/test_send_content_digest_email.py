@@ -7,12 +7,15 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
+import permissions
 import pytest
 from support import STACK, Context, Killed, Outbox, Queue, answers, event, function_environment
 
 import send_content_digest_email as module
 from backbeat import ledger, sweeps
 from backbeat.mail import deliveries, digest, sending
+from backbeat.mail.sending import Site
 from backbeat.messages import iso
 from backbeat.models import Delivery, DigestSelection, Follow, Post, SweepPart, User, day_key
 from send_content_digest_email import handle
@@ -60,9 +63,15 @@ def member(user_id: str, logged_in: datetime | None = NOW - DAY, **more: Any) ->
     return user
 
 
-def post(post_id: str, author_id: str = "ada", likes: int = 0, comments: int = 0, **more: Any) -> Post:
+def author(user_id: str = "zoe") -> User:
+    """Somebody who posts, and has not been around since."""
+    return member(user_id, None)
+
+
+def post(post_id: str, author_id: str = "zoe", likes: int = 0, comments: int = 0, **more: Any) -> Post:
     made = more.pop("created_at", NOW - DAY)
-    post = Post.new(post_id, author_id=author_id, text=f"This is {post_id}", created_at=made, **more)
+    text = more.pop("text", f"This is {post_id}")
+    post = Post.new(post_id, author_id=author_id, text=text, created_at=made, **more)
     post.likes_count, post.comments_count = likes, comments
     post.save()
     return post
@@ -86,7 +95,8 @@ def test_active_users_get_the_weeks_best(queue: Queue, outbox: Outbox) -> None:
     member("ada")
     member("bo", locale="fr")
     for number in range(12):
-        post(f"post-{number:02}", likes=number)
+        author(f"author-{number}")
+        post(f"post-{number:02}", f"author-{number}", likes=number)
     queue.send(PLAN)
     drain(queue)
     assert result() == {"sent": 2, "skipped": 0, "refused": 0, "unknown": 0}
@@ -103,6 +113,7 @@ def test_active_users_get_the_weeks_best(queue: Queue, outbox: Outbox) -> None:
 
 
 def test_only_who_is_active_and_wants_it_gets_it(queue: Queue, outbox: Outbox) -> None:
+    author()
     post("post-1")
     member("ada")
     member("on-the-dot", NOW - 7 * DAY)
@@ -145,18 +156,135 @@ def test_the_thousand_best_and_no_more(queue: Queue, monkeypatch: pytest.MonkeyP
 
 
 def test_those_one_follows_come_first(queue: Queue) -> None:
-    for author in ("ada", "bo", "cy"):
-        member(author)
+    for user_id in ("bo", "cy"):
+        member(user_id)
     for number in range(12):
-        post(f"ada-{number:02}", "ada", likes=100 + number)
+        author(f"author-{number:02}")
+        post(f"post-{number:02}", f"author-{number:02}", likes=100 + number)
     post("bo-1", "bo", likes=1)
     post("cy-1", "cy", likes=2)
     Follow("reader", "bo", created_at=NOW).save()
     Follow("reader", "cy", created_at=NOW).save()
-    entries = digest.pick("reader", digest.load(NOW), "https://example.com")
-    assert [(entry.author, entry.followed) for entry in entries[:3]] == [("Cy", True), ("Bo", True), ("Ada", False)]
+    entries = digest.pick("reader", digest.load(NOW), Site.of(os.environ))
+    assert [(entry.author, entry.followed) for entry in entries[:3]] == [
+        ("Cy", True),
+        ("Bo", True),
+        ("Author-11", False),
+    ]
     assert len(entries) == digest.POSTS_EACH
-    assert entries[2].url == "https://example.com/posts/ada-11"
+    assert entries[2].url == "https://example.com/posts/post-11"
+
+
+def test_nobody_is_shown_their_own_posts(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    member("bo")
+    for number in range(10):
+        post(f"post-{number}", "ada", likes=number)
+    queue.send(PLAN)
+    drain(queue)
+    assert outbox.addresses() == ["bo@example.net"]
+    assert result() == {"sent": 1, "skipped": 1, "refused": 0, "unknown": 0}
+
+
+def test_one_author_takes_up_two_places_at_most(queue: Queue) -> None:
+    for user_id in ("bo", "cy", "di"):
+        author(user_id)
+    for number in range(9):
+        post(f"bo-{number}", "bo", likes=100 + number)
+    post("cy-1", "cy", likes=1)
+    for number in range(3):
+        post(f"di-{number}", "di", likes=number)
+    Follow("reader", "di", created_at=NOW).save()
+    entries = digest.pick("reader", digest.load(NOW), Site.of(os.environ))
+    assert [entry.url.rsplit("/", 1)[1] for entry in entries] == ["di-2", "di-1", "bo-8", "bo-7", "cy-1"]
+
+
+def upload(key: str, *sizes: tuple[int, int], seconds: float | None = None) -> dict[str, Any]:
+    """An entry of `post.media`, as process_media_upload writes it."""
+    renditions = [
+        {
+            "key": f"posts/post-1/abc é/{max(size)}.{extension}",
+            "role": "picture",
+            "content_type": f"image/{form}",
+            "width": size[0],
+            "height": size[1],
+            "bytes": 1,
+        }
+        for size in sizes
+        for form, extension in (("webp", "webp"), ("jpeg", "jpg"))
+    ]
+    square = {"key": "s", "role": "square", "content_type": "image/jpeg", "width": 150, "height": 150, "bytes": 1}
+    return {"upload": key, "recipe": "2", "format": "jpeg", "seconds": seconds, "renditions": [*renditions, square]}
+
+
+def pictures(media: dict[str, Any]) -> list[Any]:
+    author()
+    post("post-1", text="", media=media)
+    return [entry.picture for entry in digest.pick("reader", digest.load(NOW), Site.of(os.environ))]
+
+
+def test_a_post_that_is_a_picture_only_shows_its_smallest_whole_one(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDIA_BASE_URL", "https://media.example/")
+    large, small, video = (1600, 1200), (240, 320), (320, 180)
+    media = {"b": upload("posts/post-1/b.jpg", video, seconds=3), "a": upload("posts/post-1/a.jpg", large, small)}
+    assert pictures(media) == [
+        digest.Picture("https://media.example/posts/post-1/abc%20%C3%A9/320.jpg", 240, 320, of_video=False)
+    ]
+
+
+def test_a_small_upload_is_shown_as_it_is_and_a_video_by_its_poster(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDIA_BASE_URL", "https://media.example")
+    assert pictures({"a": upload("posts/post-1/a.mp4", (90, 60), seconds=0)}) == [
+        digest.Picture("https://media.example/posts/post-1/abc%20%C3%A9/90.jpg", 90, 60, of_video=True)
+    ]
+
+
+def test_where_pictures_are_not_served_there_is_one_without_an_address(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDIA_BASE_URL", "")
+    assert pictures({"a": upload("posts/post-1/a.jpg", (320, 240))}) == [digest.Picture("", 320, 240, of_video=False)]
+
+
+def broken(model: Any, key: str, **attributes: Any) -> None:
+    """Overwrite attributes of a row with what no model would write."""
+    row = model._get_connection().get_item(key)["Item"]
+    with permissions.by_another():
+        boto3.client("dynamodb").put_item(TableName=model.Meta.table_name, Item={**row, **attributes})
+
+
+def test_a_post_or_an_author_that_cannot_be_read_is_left_out_alone(queue: Queue, outbox: Outbox) -> None:
+    member("ada")
+    for number in range(5):
+        author(f"author-{number}")
+        post(f"post-{number}", f"author-{number}")
+    broken(Post, "post-0", created_at={"S": "yesterday"})
+    broken(User, "author-1", created_at={"N": "5"})
+    broken(Post, "post-2", media={"M": {"x": {"M": {"upload": {"S": "y"}}}}})
+    queue.send(PLAN)
+    drain(queue)
+    (mail,) = outbox.mails
+    lines = [line for line in mail.part("plain").splitlines() if line.startswith("This is")]
+    assert sorted(lines) == ["This is post-3", "This is post-4"]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u3164"])
+def test_a_post_with_nothing_to_show_is_left_out(queue: Queue, text: str) -> None:
+    author()
+    post("post-1", text=text)
+    post("post-2", text="x")
+    assert [entry.text for entry in digest.pick("reader", digest.load(NOW), Site.of(os.environ))] == ["x"]
+
+
+def test_what_authors_wrote_is_cut_and_named_as_in_any_email(queue: Queue) -> None:
+    member("bo", None, name="See https://evil.example")
+    post("post-1", "bo", text="👨‍👩‍👧‍👦" * 40)
+    (entry,) = digest.pick("reader", digest.load(NOW), Site.of(os.environ))
+    assert (entry.author, entry.text) == ("", "👨‍👩‍👧‍👦" * 34 + "…")
 
 
 def test_nobody_gets_an_empty_digest(queue: Queue, outbox: Outbox) -> None:
@@ -180,6 +308,7 @@ def test_what_was_hidden_or_whose_author_left_is_not_shown(queue: Queue, outbox:
 
 
 def test_posts_are_chosen_once_for_a_run(queue: Queue, outbox: Outbox) -> None:
+    author()
     member("ada")
     post("post-1", likes=9)
     queue.send(PLAN)
@@ -197,6 +326,7 @@ def test_an_older_run_does_not_overwrite_what_a_newer_one_chose(queue: Queue) ->
 
 
 def test_opting_out_counts_until_the_send(queue: Queue, outbox: Outbox) -> None:
+    author()
     member("ada")
     member("bo")
     post("post-1")
@@ -208,6 +338,7 @@ def test_opting_out_counts_until_the_send(queue: Queue, outbox: Outbox) -> None:
 
 
 def test_a_user_gets_one_a_week_whichever_run_sends_it(queue: Queue, outbox: Outbox) -> None:
+    author()
     member("ada")
     post("post-1")
     for run_id in ("first", "second"):
@@ -240,7 +371,7 @@ def test_a_run_that_crashed_goes_on_and_sends_nobody_two(
     monkeypatch.setattr(deliveries, "LEASE", timedelta(seconds=-1))
     for number in range(5):
         member(f"user-{number}")
-    member("ada", None)
+    author()
     post("post-1")
     queue.send(PLAN)
     queue.deliver(handle)
@@ -265,6 +396,7 @@ def test_a_run_that_crashed_goes_on_and_sends_nobody_two(
 
 
 def test_an_unknown_one_is_settled_and_sent_from_its_dead_letter(queue: Queue, outbox: Outbox) -> None:
+    author()
     member("ada")
     post("post-1")
     outbox.answer = answers(500, "InternalFailure")
@@ -281,7 +413,86 @@ def test_an_unknown_one_is_settled_and_sent_from_its_dead_letter(queue: Queue, o
     assert Delivery.get("content_digest:2026-W45:ada").state == "sent"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"email": "bo@[10"},
+        {"email": "bo@example..net"},
+        {"email": "bo@\U0001f98a.net"},
+        {"email": "=?utf-8?q?bo?=@exam(ple.net"},
+        {"email": "bö@example.net"},
+    ],
+    ids=lambda data: ascii(data["email"]),
+)
+def test_what_is_wrong_with_one_users_address_is_that_users_outcome(
+    queue: Queue, outbox: Outbox, data: dict[str, Any]
+) -> None:
+    author()
+    for name, more in (("ada", {}), ("bo", data), ("cy", {})):
+        member(name, **more)
+    post("post-1")
+    queue.send(PLAN)
+    drain(queue)
+    assert result() == {"sent": 2, "skipped": 0, "refused": 1, "unknown": 0}
+    assert outbox.addresses() == ["ada@example.net", "cy@example.net"]
+    assert queue.dead() == []
+
+
+def test_a_dot_at_the_end_of_a_domain_is_the_root_of_all_and_not_sent(queue: Queue, outbox: Outbox) -> None:
+    author()
+    for name, email in (("ada", "ada@example.net"), ("bo", " bo@example.net. "), ("cy", "cy@example.net")):
+        member(name, email=email)
+    post("post-1")
+    queue.send(PLAN)
+    drain(queue)
+    assert result() == {"sent": 3, "skipped": 0, "refused": 0, "unknown": 0}
+    assert outbox.addresses() == ["ada@example.net", "bo@example.net", "cy@example.net"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"created_at": {"S": "yesterday"}}, {"name": {"N": "5"}}, {"email": {"NULL": True}}, {"soft_bounces": {"S": "x"}}],
+    ids=lambda row: next(iter(row)),
+)
+def test_what_is_wrong_with_one_users_row_is_that_users_outcome(
+    queue: Queue, outbox: Outbox, row: dict[str, Any]
+) -> None:
+    author()
+    for name in ("ada", "bo", "cy"):
+        member(name)
+    broken(User, "bo", **row)
+    post("post-1")
+    queue.send(PLAN)
+    drain(queue)
+    assert result() == {"sent": 2, "skipped": 0, "refused": 1, "unknown": 0}
+    assert outbox.addresses() == ["ada@example.net", "cy@example.net"]
+
+
+def test_whatever_putting_a_mail_together_raises_is_that_users_outcome(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author()
+    for name in ("ada", "bo", "cy"):
+        member(name)
+    post("post-1")
+    queue.send(PLAN)
+    render = sending.render
+
+    def failing(email: str, locale: str, site: Site, user: User, *more: Any, **context: Any) -> Any:
+        if user.user_id == "bo":
+            raise IndexError("string index out of range")
+        return render(email, locale, site, user, *more, **context)
+
+    monkeypatch.setattr(sending, "render", failing)
+    drain(queue)
+    assert result() == {"sent": 2, "skipped": 0, "refused": 1, "unknown": 0}
+    assert outbox.addresses() == ["ada@example.net", "cy@example.net"]
+    with pytest.raises(Delivery.DoesNotExist):
+        Delivery.get("content_digest:2026-W45:bo")  # it was never claimed, so nobody wonders whether it was sent
+
+
 def test_a_mail_that_is_refused_does_not_stop_the_others(queue: Queue, outbox: Outbox) -> None:
+    author()
     member("ada", email="no address")
     member("bo")
     member("cy")
@@ -296,6 +507,7 @@ def test_a_mail_that_is_refused_does_not_stop_the_others(queue: Queue, outbox: O
 
 
 def test_an_account_that_may_not_send_holds_the_digest_up_and_loses_none(queue: Queue, outbox: Outbox) -> None:
+    author()
     for name in ("ada", "bo"):
         member(name)
     post("post-1")
@@ -314,14 +526,14 @@ def test_an_account_that_may_not_send_holds_the_digest_up_and_loses_none(queue: 
 def test_a_run_whose_mails_are_all_refused_has_failed_and_can_be_made_again(queue: Queue, outbox: Outbox) -> None:
     for number in range(11):
         member(f"user-{number}")
-    member("author", None)
-    post("post-1", author_id="author")
+    author()
+    post("post-1")
     queue.send(PLAN)
     outbox.answer = answers(400, "MessageRejected", "invalid content")
     drain(queue)
     outcome, error = result()
     assert outcome == "incomplete"
-    assert "SES refused all 11 mails" in error
+    assert "all 11 mails were refused" in error
     assert "backbeat run send_content_digest_email --at 2026-11-02T09:00:00Z" in error
     (letter,) = queue.dead()
     assert letter["reason"] == "all_refused"
@@ -335,8 +547,8 @@ def test_a_run_whose_mails_are_all_refused_has_failed_and_can_be_made_again(queu
 def test_ten_refused_mails_are_ten_users_faults(queue: Queue, outbox: Outbox) -> None:
     for number in range(10):
         member(f"user-{number}")
-    member("author", None)
-    post("post-1", author_id="author")
+    author()
+    post("post-1")
     queue.send(PLAN)
     outbox.answer = answers(400, "MessageRejected", "invalid content")
     drain(queue)
@@ -361,8 +573,8 @@ def test_a_part_at_a_slow_pace_is_done_within_its_hops(
     """Mails that come a long time apart leave much of each invocation unused."""
     for number in range(40):
         member(f"user-{number:02}")
-    member("author", None)
-    post("post-1", author_id="author")
+    author()
+    post("post-1")
     outbox.quota["MaxSendRate"] = int(os.environ["DIGEST_SENDERS"]) / interval / module.SHARE
     queue.send(PLAN)
     while queue.depth()[0]:
@@ -374,6 +586,7 @@ def test_a_part_at_a_slow_pace_is_done_within_its_hops(
 
 
 def test_while_ses_refuses_everything_the_part_is_tried_again(queue: Queue, outbox: Outbox) -> None:
+    author()
     member("ada")
     member("bo")
     post("post-1")
@@ -388,6 +601,7 @@ def test_while_ses_refuses_everything_the_part_is_tried_again(queue: Queue, outb
 
 
 def test_a_duplicate_part_at_the_same_time_sends_nobody_two(queue: Queue, outbox: Outbox) -> None:
+    author()
     for name in ("ada", "bo", "cy"):
         member(name)
     post("post-1")
@@ -409,7 +623,7 @@ def test_a_duplicate_part_at_the_same_time_sends_nobody_two(queue: Queue, outbox
 def test_a_part_short_of_time_goes_on_where_it_stopped(queue: Queue, outbox: Outbox, clock: Clock) -> None:
     for number in range(4):
         member(f"user-{number}")
-    member("ada", None)
+    author()
     post("post-1")
     queue.send(PLAN)
     queue.deliver(handle)
@@ -455,7 +669,7 @@ def test_all_parts_together_keep_to_80_percent(
 def test_a_part_keeps_its_pace(queue: Queue, outbox: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         member(f"user-{number}", digest=number != 2)
-    member("ada", None)
+    author()
     post("post-1")
     went: list[float] = []
     outbox.answer = lambda request: went.append(clock.now)
@@ -502,7 +716,7 @@ def test_the_longest_week_that_is_not_refused(queue: Queue, outbox: Outbox, monk
 
 def test_the_events_of_lambda_are_understood(queue: Queue, outbox: Outbox) -> None:
     member("user-1")
-    member("ada", None)
+    author()
     post("post-1")
     for name in ("typical", "duplicate", "part", "one_user", "poison"):
         assert handle.lambda_handler(event("send_content_digest_email", name), Context()) == {

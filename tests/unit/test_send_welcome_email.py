@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
+import permissions
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from support import STACK, Context, Killed, Outbox, Queue, answers, event, fails
@@ -115,13 +117,77 @@ def test_an_unknown_user_is_rejected(queue: Queue, outbox: Outbox) -> None:
     assert queue.dead()[0]["reason"] == "unknown_user"
 
 
-@pytest.mark.parametrize("address", ["no address", "a@b@c\r\nBcc: x@example.net", "ü@example.net", ""])
+@pytest.mark.parametrize(
+    "address",
+    ["no address", "a@b@c\r\nBcc: x@example.net", "ü@example.net", "", "bo@[10", "bo@example.net.."],
+)
 def test_an_address_that_is_none_is_rejected(queue: Queue, outbox: Outbox, address: str) -> None:
     member(email=address)
     queue.send(welcome())
     queue.deliver(handle)
     assert outbox.mails == []
-    assert queue.dead()[0]["reason"] == "invalid_address"
+    (letter,) = queue.dead()
+    assert (letter["reason"], letter["outcome"]) == ("invalid_address", "rejected")
+    assert letter["error"].startswith("user 'user-1' has an invalid address: ")
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent_to"),
+    [
+        ("max@straße.de", "max@xn--strae-oqa.de"),
+        ("ada@bücher.example", "ada@xn--bcher-kva.example"),
+        (" ada@example.net.", "ada@example.net"),
+    ],
+)
+def test_an_address_is_sent_to_in_the_form_that_ses_takes(
+    queue: Queue, outbox: Outbox, stored: str, sent_to: str
+) -> None:
+    member(email=stored)
+    queue.send(welcome())
+    assert queue.deliver(handle) == []
+    (mail,) = outbox.mails
+    assert (mail.to, mail.message["To"]) == (sent_to, sent_to)
+
+
+def test_a_row_that_cannot_be_read_is_rejected(queue: Queue, outbox: Outbox) -> None:
+    member()
+    with permissions.by_another():
+        boto3.client("dynamodb").update_item(
+            TableName=User.Meta.table_name,
+            Key={"user_id": {"S": "user-1"}},
+            UpdateExpression="SET created_at = :when",
+            ExpressionAttributeValues={":when": {"S": "yesterday"}},
+        )
+    queue.send(welcome())
+    queue.deliver(handle)
+    assert (outbox.mails, queue.dead()[0]["reason"]) == ([], "unreadable_user")
+
+
+def test_a_mail_that_cannot_be_put_together_is_rejected_before_it_is_claimed(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise IndexError("string index out of range")
+
+    monkeypatch.setattr("email.message.EmailMessage.as_bytes", failing)
+    member()
+    queue.send(welcome())
+    assert queue.deliver(handle) == []
+    (letter,) = queue.dead()
+    assert letter["reason"] == "not_a_mail"
+    assert letter["error"].endswith("IndexError: string index out of range")
+    with pytest.raises(Delivery.DoesNotExist):
+        delivery()
+
+
+def test_a_site_that_cannot_send_is_nobodys_outcome(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENDER", "hello@[10")
+    member()
+    queue.send(welcome())
+    assert len(queue.deliver(handle)) == 1
+    assert runs()["run-1"][0] == "retrying"
 
 
 def test_a_user_id_too_long_for_a_tag_is_rejected_before_anything_is_sent(queue: Queue, outbox: Outbox) -> None:

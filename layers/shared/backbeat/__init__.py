@@ -23,6 +23,7 @@ Mail: what the tasks that send emails share
     mail.sending        an email rendered, put together, and handed to SES once
     mail.deliveries     what became of each email: the states that keep it from being sent twice
     mail.addresses      the one form in which an address is sent to, and compared
+    mail.names          what an email calls somebody
     mail.digest         what a week's digest holds
     mail.unsubscribing  signed links that end the digest
 

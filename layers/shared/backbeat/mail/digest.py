@@ -1,25 +1,58 @@
 """What a week's digest holds: the week's best posts, chosen once, and of them each user's own.
 
 The best are the 1,000 public posts of the seven days with the most likes, then the most comments. A user gets up to
-ten of them, those by people they follow first.
+ten of them, those by people they follow first: none of their own, and at most two by one author. They come in
+whatever language they were written, as nothing says which that is.
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from backbeat.mail.sending import LONGEST_NAME, one_line
+from pynamodb.models import Model
+
+from backbeat.logs import logger
+from backbeat.mail import names
+from backbeat.mail.sending import Site
 from backbeat.models import DigestSelection, Follow, Post, User, day_keys, save_if
+from backbeat.text import cut, one_line, shows
+
+M = TypeVar("M", bound=Model)
 
 MOST_POSTS = 1_000
 POSTS_EACH = 10
+POSTS_OF_ONE_AUTHOR = 2
 LONGEST_TEXT = 240
 """Characters of a post that a digest shows."""
+PICTURE_SIDE = 320
+"""The longest side of a picture that a digest shows, in pixels."""
+PAGE = 100
+"""Rows that are read at once: as many as one BatchGetItem reads."""
 WEEK = timedelta(days=7)
 KEPT = timedelta(days=90)
 """How long it is remembered what a week's digest was made of, and to whom it went."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A post's picture, or its video's poster.
+
+    Attributes:
+        source: Its key in the media bucket; in an `Entry` its address, or nothing where pictures are not served.
+        width: Its width in pixels.
+        height: Its height in pixels.
+        of_video: Whether it stands for a video.
+    """
+
+    source: str
+    width: int
+    height: int
+    of_video: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +62,11 @@ class Chosen:
     Attributes:
         post_id: Its id.
         author_id: Who made it.
-        author: Their name.
-        text: How it begins.
+        author: Their name; nothing where it is none that an email shows.
+        text: How it begins; nothing where it is a picture only.
         likes: Its likes.
         comments: Its comments.
+        picture: Its picture, if it has one.
     """
 
     post_id: str
@@ -41,6 +75,7 @@ class Chosen:
     text: str
     likes: int
     comments: int
+    picture: Picture | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +83,13 @@ class Entry:
     """One post as a user's digest shows it.
 
     Attributes:
-        author: Whose it is.
-        text: How it begins.
+        author: Whose it is; nothing where it is not to be told.
+        text: How it begins; nothing where it is a picture only.
         likes: Its likes.
         comments: Its comments.
         followed: Whether the user follows the author.
         url: Where it is on the web.
+        picture: Its picture, if it has one.
     """
 
     author: str
@@ -62,6 +98,7 @@ class Entry:
     comments: int
     followed: bool
     url: str
+    picture: Picture | None
 
 
 def delivery_id(user_id: str, now: datetime) -> str:
@@ -88,7 +125,7 @@ def choose(now: datetime) -> list[str]:
 
     candidates = (
         post
-        for post in Post.batch_get(of_the_week())
+        for post in _readable(Post, of_the_week())
         if post.visibility == "public" and now - WEEK <= post.created_at < now
     )
     return [post.post_id for post in heapq.nsmallest(MOST_POSTS, candidates, key=rank)]
@@ -101,51 +138,112 @@ def keep(now: datetime, post_ids: Sequence[str], expires: datetime) -> None:
 
 
 def load(now: datetime) -> list[Chosen]:
-    """The week's best posts, as they are now: those hidden or deleted since, or whose author has left, are not there.
+    """The week's best posts, as they are now.
 
+    Those hidden or deleted since, those whose author has left, and those with neither text nor picture are not there.
     They are what was chosen for the week of `now`, or, where nothing was, what would be.
     """
     try:
         ids = DigestSelection.get(f"digest#{week_of(now)}", "posts", consistent_read=True).post_ids
     except DigestSelection.DoesNotExist:
         ids = choose(now)
-    posts = {post.post_id: post for post in Post.batch_get(ids) if post.visibility == "public"}
+    posts = {post.post_id: post for post in _readable(Post, ids) if post.visibility == "public"}
     authors = {
-        user.user_id: one_line(user.name)[:LONGEST_NAME] or user.user_id
-        for user in User.batch_get({post.author_id for post in posts.values()})
+        user.user_id: names.shown(user.name)
+        for user in _readable(User, {post.author_id for post in posts.values()})
         if not user.deleted_at
     }
-    return [
-        Chosen(
+    chosen = (
+        _chosen(post, authors[post.author_id])
+        for post in (posts[post_id] for post_id in ids if post_id in posts)
+        if post.author_id in authors
+    )
+    return [post for post in chosen if post and (post.text or post.picture)]
+
+
+def pick(user_id: str, chosen: Sequence[Chosen], site: Site) -> list[Entry]:
+    """A user's own ten of the week's best posts, those by people they follow first."""
+    followed = {follow.followed_id for follow in Follow.query(user_id, attributes_to_get=["followed_id"])}
+    others = [post for post in chosen if post.author_id != user_id]
+    in_order = sorted(others, key=lambda post: post.author_id not in followed)  # stable: else the best first
+    taken: Counter[str] = Counter()
+    entries: list[Entry] = []
+    for post in in_order:
+        taken[post.author_id] += 1
+        if taken[post.author_id] <= POSTS_OF_ONE_AUTHOR and len(entries) < POSTS_EACH:
+            entries.append(_entry(post, post.author_id in followed, site))
+    return entries
+
+
+def _entry(post: Chosen, followed: bool, site: Site) -> Entry:
+    picture = post.picture
+    if picture:
+        address = f"{site.media_url}/{quote(picture.source)}" if site.media_url else ""
+        picture = replace(picture, source=address)
+    return Entry(
+        author=post.author,
+        text=post.text,
+        likes=post.likes,
+        comments=post.comments,
+        followed=followed,
+        url=f"{site.base_url}/posts/{quote(post.post_id, safe='')}",
+        picture=picture,
+    )
+
+
+def _readable(model: type[M], ids: Iterable[str]) -> Iterator[M]:
+    """Rows of a table by their ids, without those that cannot be read: one broken row is not everybody's."""
+    left = iter(ids)
+    while page := list(islice(left, PAGE)):
+        yield from _readable_of(model, page)
+
+
+def _readable_of(model: type[M], ids: list[str]) -> list[M]:
+    try:
+        return list(model.batch_get(ids))
+    except (TypeError, ValueError) as error:  # what DynamoDB itself may raise is neither
+        if len(ids) == 1:
+            logger.warning("unreadable", extra={"table": model.__name__, "id": ids[0], "why": str(error)})
+            return []
+        half = len(ids) // 2
+        return _readable_of(model, ids[:half]) + _readable_of(model, ids[half:])
+
+
+def _chosen(post: Post, author: str) -> Chosen | None:
+    try:
+        return Chosen(
             post_id=post.post_id,
             author_id=post.author_id,
-            author=authors[post.author_id],
+            author=author,
             text=_beginning(post.text),
             likes=int(post.likes_count),
             comments=int(post.comments_count),
+            picture=_picture(post),
         )
-        for post in (posts[post_id] for post_id in ids if post_id in posts)
-        if post.author_id in authors
-    ]
+    except (KeyError, TypeError, ValueError) as error:
+        logger.warning("unreadable", extra={"table": "Post", "id": post.post_id, "why": repr(error)})
+        return None
 
 
-def pick(user_id: str, chosen: Sequence[Chosen], base_url: str) -> list[Entry]:
-    """A user's own ten of the week's best posts, those by people they follow first."""
-    followed = {follow.followed_id for follow in Follow.query(user_id, attributes_to_get=["followed_id"])}
-    own = sorted(chosen, key=lambda post: post.author_id not in followed)  # stable: else the best first
-    return [
-        Entry(
-            author=post.author,
-            text=post.text,
-            likes=post.likes,
-            comments=post.comments,
-            followed=post.author_id in followed,
-            url=f"{base_url}/posts/{quote(post.post_id, safe='')}",
-        )
-        for post in own[:POSTS_EACH]
-    ]
+def _beginning(text: str | None) -> str:
+    line = one_line(text or "")
+    return cut(line, LONGEST_TEXT) if shows(line) else ""
 
 
-def _beginning(text: str) -> str:
-    line = one_line(text)
-    return line if len(line) <= LONGEST_TEXT else f"{line[: LONGEST_TEXT - 1].rstrip()}…"
+def _picture(post: Post) -> Picture | None:
+    """The picture of a post's first upload, by name: the JPEG nearest to 320 px, as not every mail client shows WebP.
+
+    Args:
+        post: The post.
+
+    Returns:
+        It, or None where no upload has become one.
+    """
+    media: Mapping[str, Any] = post.media.as_dict() if post.media else {}  # type: ignore[no-untyped-call]
+    for entry in sorted(media.values(), key=lambda entry: str(entry["upload"])):
+        fitting = [r for r in entry["renditions"] if r["role"] == "picture" and r["content_type"] == "image/jpeg"]
+        if fitting:
+            best = min(fitting, key=lambda rendition: abs(max(rendition["width"], rendition["height"]) - PICTURE_SIDE))
+            video = entry.get("seconds") is not None
+            return Picture(best["key"], int(best["width"]), int(best["height"]), of_video=video)
+    return None

@@ -24,10 +24,12 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from backbeat.logs import logger
-from backbeat.mail import deliveries, unsubscribing
+from backbeat.mail import deliveries, names, unsubscribing
+from backbeat.mail.addresses import InvalidAddress, normal_form
 from backbeat.mail.deliveries import AlreadySent, State, Unknown
 from backbeat.models import User
 from backbeat.runtime import NotYet, Rejected, Run
+from backbeat.text import one_line
 
 if TYPE_CHECKING:
     from mypy_boto3_sesv2 import SESV2Client
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "emails"
 EMAILS = ("welcome", "content_digest")
 LOCALES = ("en", "fr")
-LONGEST_NAME = 60
-"""Characters of a member's name that an email shows."""
 ABOUT_THE_MAIL = ("MessageRejected", "BadRequestException")
 """SES's refusals that are about this one mail; any other is about the account, and passes. (But see below.)"""
 ABOUT_THE_ACCOUNT = re.compile("not verified|for this account|is paused|suspended", re.IGNORECASE)
@@ -56,6 +56,7 @@ class Site:
         sender: The address that mails come from, verified with SES.
         reply_to: The address that answers go to, or nothing for the sender's.
         base_url: Where the network is on the web, without a slash at the end.
+        media_url: Where pictures are served from, or nothing: emails show none then.
         unsubscribe_url: Where the function `unsubscribe` answers.
         configuration_set: SES's configuration set, which publishes events.
     """
@@ -66,18 +67,40 @@ class Site:
     base_url: str
     unsubscribe_url: str
     configuration_set: str
+    media_url: str = ""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Site":
-        """The site that a function's environment variables describe."""
+        """The site that a function's environment variables describe.
+
+        Raises:
+            InvalidAddress: One of the addresses is none, or not written as SES takes it.
+        """
+        reply_to = environment.get("REPLY_TO", "")
         return cls(
             name=environment["SENDER_NAME"],
-            sender=environment["SENDER"],
-            reply_to=environment.get("REPLY_TO", ""),
+            sender=_checked("SENDER", environment["SENDER"]),
+            reply_to=_checked("REPLY_TO", reply_to) if reply_to else "",
             base_url=environment["BASE_URL"].rstrip("/"),
             unsubscribe_url=environment["UNSUBSCRIBE_URL"],
             configuration_set=environment["CONFIGURATION_SET"],
+            media_url=environment.get("MEDIA_BASE_URL", "").rstrip("/"),
         )
+
+
+def _checked(variable: str, address: str) -> str:
+    """An address of the site's own, as it is: what SES has verified, and roles allow, is spelled so.
+
+    Raises:
+        InvalidAddress: It is none, or not written as SES takes it.
+    """
+    try:
+        form = normal_form(address)
+    except InvalidAddress as error:
+        raise InvalidAddress(f"{variable} is {address!r}: {error}") from error
+    if form.lower() != address.lower():
+        raise InvalidAddress(f"{variable} is {address!r}, and SES takes only {form!r}")
+    return address
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +122,17 @@ class SendingRefused(Rejected):
     """SES refused this mail; it may be sent again once what it objects to is put right."""
 
 
-def one_line(text: str) -> str:
-    """A text that a header or a greeting can hold: one line, without control characters or marks that turn it round."""
-    return " ".join(_UNPRINTABLE.sub(" ", text).split())
+def recipient(user_id: str) -> User:
+    """The user whom a mail is to go to, as they are now.
+
+    Raises:
+        User.DoesNotExist: There is no such user.
+        Rejected: Their row holds what no user's may, such as a date that is none.
+    """
+    try:
+        return User.get(user_id, consistent_read=True)
+    except (TypeError, ValueError) as error:  # what DynamoDB itself may raise is neither
+        raise Rejected("unreadable_user", f"the row of user {user_id!r} cannot be read: {error}") from error
 
 
 def not_written_to(user: User) -> str | None:
@@ -114,9 +145,18 @@ def not_written_to(user: User) -> str | None:
 
 
 def locale_of(user: User) -> str:
-    """The language to write to a user in: their locale's, where there is an email in it, else English."""
-    language = re.split("[-_]", user.locale or "")[0].lower()
-    return language if language in LOCALES else LOCALES[0]
+    """The language to write to a user in: the nearest to their locale that there are emails in, else English.
+
+    From the locale's end, one part after the other is left off until there are (RFC 4647, section 3.4, "Lookup"):
+    `fr-Latn-CA`, `fr-Latn`, `fr`.
+    """
+    known = {locale.lower(): locale for locale in LOCALES}
+    written = re.match(r"[\w-]*", (user.locale or "").strip().lower())
+    parts = re.split("[-_]", written[0] if written else "")
+    for number in range(len(parts), 0, -1):
+        if found := known.get("-".join(parts[:number])):
+            return found
+    return LOCALES[0]
 
 
 def render(email: str, locale: str, site: Site, user: User, unsubscribe_url: str, **context: Any) -> Rendered:
@@ -132,7 +172,7 @@ def render(email: str, locale: str, site: Site, user: User, unsubscribe_url: str
     """
     values = {
         "site": site,
-        "name": one_line(user.name)[:LONGEST_NAME],
+        "name": names.shown(user.name),
         "unsubscribe_url": unsubscribe_url,
         "locale": locale,
         **context,
@@ -153,9 +193,10 @@ def compose(site: Site, user: User, rendered: Rendered, unsubscribe_url: str) ->
     """
     message = EmailMessage(policy=_POLICY)
     try:
-        message["To"] = Address(addr_spec=_ascii(user.email))
-    except ValueError as error:
-        raise Rejected("invalid_address", f"user {user.user_id}: the address is invalid: {error}") from error
+        local, _, domain = normal_form(user.email).rpartition("@")
+    except InvalidAddress as error:
+        raise Rejected("invalid_address", f"user {user.user_id!r} has an invalid address: {error}") from error
+    message["To"] = Address(username=local, domain=domain)
     message["From"] = Address(one_line(site.name), addr_spec=site.sender)
     if site.reply_to:
         message["Reply-To"] = Address(addr_spec=site.reply_to)
@@ -219,6 +260,7 @@ def send_once(
         InHand: Another sender is at work on it.
         NotYet: There is too little time left.
         Unknown: It may have been sent.
+        Rejected: What is known of the user makes no mail.
         SendingRefused: SES refuses this mail.
         ClientError, BotoCoreError: SES refuses any mail just now, or is not to be reached; it may be sent again.
     """
@@ -228,7 +270,7 @@ def send_once(
     link = unsubscribing.link(site.unsubscribe_url, user.user_id, run.now)
     # Whatever can fail by itself comes before the claim.
     tag = deliveries.tag(delivery_id)
-    message = compose(site, user, render(email, locale_of(user), site, user, link, **context), link)
+    to, raw = _put_together(site, user, email, link, context)
     client = ses()
     row = deliveries.claim(delivery_id, email=email, user_id=user.user_id, run=run, kept=kept)
     if pacer:
@@ -236,8 +278,8 @@ def send_once(
     try:
         answer = client.send_email(
             FromEmailAddress=formataddr((one_line(site.name), site.sender)),  # in ASCII, whatever the name
-            Destination={"ToAddresses": [message["To"].addresses[0].addr_spec]},
-            Content={"Raw": {"Data": message.as_bytes()}},
+            Destination={"ToAddresses": [to]},
+            Content={"Raw": {"Data": raw}},
             ConfigurationSetName=site.configuration_set,
             EmailTags=[{"Name": "delivery", "Value": tag}],
         )
@@ -255,6 +297,23 @@ def send_once(
     logger.info("sent", extra={"delivery_id": delivery_id, "message_id": message_id})
     deliveries.settle_sent(row, message_id)
     return message_id
+
+
+def _put_together(site: Site, user: User, email: str, link: str, context: Mapping[str, Any]) -> tuple[str, bytes]:
+    """The address that one mail goes to, and the whole of it as it travels.
+
+    Raises:
+        Rejected: What is known of the user makes no mail.
+    """
+    try:
+        message = compose(site, user, render(email, locale_of(user), site, user, link, **context), link)
+        return message["To"].addresses[0].addr_spec, message.as_bytes()
+    except Rejected:
+        raise
+    except Exception as error:  # nothing here asks AWS: whatever fails does so by what is in the row, and would again
+        logger.exception("the mail cannot be put together", extra={"user_id": user.user_id})
+        why = f"the {email} for user {user.user_id!r} cannot be put together: {type(error).__name__}: {error}"
+        raise Rejected("not_a_mail", why) from error
 
 
 @cache
@@ -284,18 +343,6 @@ def _is_about_the_mail(error: ClientError) -> bool:
     return code in ABOUT_THE_MAIL and not ABOUT_THE_ACCOUNT.search(text)
 
 
-def _ascii(address: str) -> str:
-    """An address as SES takes it: an ASCII local part, and the domain in ASCII too (IDNA).
-
-    Raises:
-        ValueError: It is no such address.
-    """
-    local, _, domain = address.strip().rpartition("@")
-    if not (_LOCAL_PART.fullmatch(local) and domain):
-        raise ValueError("it has no ASCII local part before an @")
-    return f"{local}@{domain.encode('idna').decode()}"
-
-
 @cache
 def _templates() -> Environment:
     return Environment(
@@ -321,8 +368,3 @@ class _Policy(EmailPolicy):
 
 
 _POLICY = _Policy(linesep="\r\n")
-
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line separators, marks that turn the direction of text, and halves of characters."""
-_LOCAL_PART = re.compile(r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-"""A dot-atom (RFC 5322, section 3.2.3)."""

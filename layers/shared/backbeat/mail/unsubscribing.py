@@ -42,8 +42,8 @@ def user_of(token: str, now: datetime) -> str:
         InvalidLink: It was not signed by this stack, or has been tampered with.
         ExpiredLink: It is too old.
     """
-    if len(token) > LONGEST_TOKEN:
-        raise InvalidLink("the token is too long")
+    if len(token) > LONGEST_TOKEN or not token.isascii():
+        raise InvalidLink("the token is too long, or holds what no token does")
     try:
         user_id, until = _serializer().loads(token)
     except BadSignature as error:
