@@ -61,6 +61,15 @@ def test_the_operators_side_imports_no_function() -> None:
     assert imports_of("backbeat_ops", {"tests", *ALL_MODULES}) == []
 
 
+def test_the_bridge_to_django_imports_neither_a_function_nor_the_operators_side() -> None:
+    assert imports_of("backbeat_django", {"backbeat_ops", "tests", *ALL_MODULES}) == []
+
+
+def test_neither_the_layer_nor_the_operators_side_imports_the_bridge() -> None:
+    assert imports_of("layers/shared", {"backbeat_django", "django"}) == []
+    assert imports_of("backbeat_ops", {"backbeat_django", "django"}) == []
+
+
 def test_a_function_imports_neither_another_one_nor_the_operators_side() -> None:
     for name, own in FUNCTIONS.items():
         assert imports_of(f"functions/{name}", {"backbeat_ops", "tests"} | ALL_MODULES - own) == []

@@ -33,7 +33,15 @@ Posts: what belongs to a post beside its row
     posts.archive       what is kept of deleted posts, to restore them from
 
 For applications, beside the tasks and the models
+    app.connecting      a stack found by its name, as `backbeat.connect`
     app.uploads         forms to upload with
     app.markup          markup that shows what became of an upload
     app.erasing         a user erased, everywhere
 """
+
+
+def connect(stack: str) -> dict[str, str]:
+    """Point this process's models, producers and upload forms at a deployed stack; see `backbeat.app.connecting`."""
+    from backbeat.app import connecting  # here, as a producer has no PynamoDB
+
+    return connecting.connect(stack)

@@ -1,0 +1,305 @@
+"""The one dictionary of settings, `BACKBEAT`: where the application keeps what the tasks read.
+
+A *kind* is one of Backbeat's tables as the application has it: a model, a path for each field (`author`,
+`profile__language`, as in a query), rows to leave out, and the fields that take the tasks' results.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, cast
+
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Field, Model
+
+VISIBILITIES = ("public", "followers", "hidden")
+COUNTERS = ("likes", "comments", "shares", "views")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the settings may say of a kind.
+
+    Attributes:
+        needed: Fields that must be mapped.
+        optional: Fields that may be.
+        defaults: What is taken where the settings say nothing.
+        results: What the tasks write that a field of the application's can take.
+    """
+
+    needed: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    results: tuple[str, ...] = ()
+
+
+SHAPES: Mapping[str, Shape] = {
+    "USER": Shape(
+        needed=("name", "email", "created_at"),
+        optional=("locale", "digest", "last_login_at", "active", "deleted_at"),
+        defaults={
+            "name": "username",
+            "email": "email",
+            "created_at": "date_joined",
+            "last_login_at": "last_login",
+            "active": "is_active",
+        },
+        results=("followers_count", "following_count", "posts_count", "digest", "email_status"),
+    ),
+    "POST": Shape(
+        needed=("author", "text", "created_at"),
+        optional=("visibility", "hashtags", "legal_hold", *COUNTERS),
+        results=("score", "hidden", "deleted", "media", "media_status", "media_reason"),
+    ),
+    "COMMENT": Shape(needed=("post", "author", "text", "created_at")),
+    "LIKE": Shape(needed=("post", "user"), optional=("created_at",)),
+    "FOLLOW": Shape(needed=("follower", "followed"), optional=("created_at",)),
+    "SHARE": Shape(needed=("post", "user"), optional=("created_at",)),
+    "TOKEN": Shape(
+        needed=("id", "user", "expires_at"),
+        optional=("created_at", "last_seen_at", "kind"),
+        defaults={"id": "jti", "user": "user", "expires_at": "expires_at", "created_at": "created_at"},
+    ),
+    "BAN": Shape(
+        needed=("token", "user", "expires_at"),
+        optional=("created_at",),
+        defaults={
+            "token": "token__jti",
+            "user": "token__user",
+            "expires_at": "token__expires_at",
+            "created_at": "blacklisted_at",
+        },
+    ),
+    "TRENDING": Shape(needed=("tag",), results=("trending", "posts", "authors")),
+    "NOTIFICATION": Shape(needed=("id", "user", "text"), optional=("kind", "link", "created_at")),
+}
+OWN = ("STACK", "DATABASE", "SHADOW")
+"""Settings that are no kind."""
+
+
+class NotMapped(Exception):
+    """The settings do not say where something is, or name what is not there.
+
+    Attributes:
+        mend: What to write instead.
+    """
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(what)
+        self.mend = mend
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of Backbeat's tables, as the application has it.
+
+    Attributes:
+        name: `user`, `post`, `comment`, ...
+        model: The application's model; of a many-to-many field the one that joins its two sides.
+        fields: By field of ours, the path to it.
+        values: By value of theirs, `public`, `followers` or `hidden`.
+        where: Which rows count; the others are as if they were not there.
+        results: By result of ours, the name of the field that takes it.
+        constant: What `kind` is for all rows, where it is no field.
+        many_to_many: The field, where the settings name one: its rows change without a signal of their own.
+    """
+
+    name: str
+    model: type[Model]
+    fields: Mapping[str, str]
+    values: Mapping[Any, str]
+    where: Mapping[str, Any]
+    results: Mapping[str, str]
+    constant: str | None = None
+    many_to_many: Any = None
+
+    def takes(self, result: str) -> "Field[Any, Any] | None":
+        """The application's field for a result of ours, if there is one."""
+        name = self.results.get(result)
+        if name is None or name == "delete":
+            return None
+        return cast("Field[Any, Any]", self.model._meta.get_field(name))
+
+    @property
+    def rows(self) -> Any:
+        """All the rows that count."""
+        return self.model._base_manager.using(mapping().database).filter(**self.where)
+
+
+@dataclass(frozen=True)
+class Map:
+    """All that the settings say.
+
+    Attributes:
+        stack: The stack's name.
+        database: The database that the mapped models are in, where the outbox is as well.
+        kinds: By name.
+        shadow: The tasks whose results are compared only.
+    """
+
+    stack: str
+    database: str
+    kinds: Mapping[str, Kind]
+    shadow: frozenset[str]
+
+    def __getitem__(self, name: str) -> Kind:
+        return self.kinds[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.kinds
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(self.kinds.values())
+
+
+@cache
+def mapping() -> Map:
+    """What the settings map, read once.
+
+    Raises:
+        NotMapped: They are incomplete, or name what is not there; this is the first fault.
+    """
+    found, faults = read(getattr(settings, "BACKBEAT", None))
+    if faults or found is None:
+        raise faults[0]
+    return found
+
+
+def read(given: Any) -> tuple[Map | None, list[NotMapped]]:
+    """The map that a dictionary of settings describes, and everything that is wrong with it."""
+    if not isinstance(given, Mapping):
+        return None, [
+            NotMapped("settings.BACKBEAT is no dictionary", 'BACKBEAT = {"STACK": "backbeat-dev", "POST": {...}, ...}')
+        ]
+    faults: list[NotMapped] = []
+    known = [*OWN, *SHAPES]
+    for name in set(given) - set(known):
+        faults.append(NotMapped(f"BACKBEAT has no setting {name!r}", f"It knows {', '.join(known)}."))
+    if not isinstance(given.get("STACK"), str) or not given["STACK"]:
+        faults.append(NotMapped('BACKBEAT["STACK"] is missing', "Give the name of the deployed stack."))
+    wanted: dict[str, Any] = {"USER": {}, **{name: spec for name, spec in given.items() if name in SHAPES}}
+    if apps.is_installed("rest_framework_simplejwt.token_blacklist"):
+        wanted.setdefault("TOKEN", {"model": "token_blacklist.OutstandingToken", "kind": "=refresh"})
+        wanted.setdefault("BAN", {"model": "token_blacklist.BlacklistedToken"})
+    kinds = {}
+    for name, spec in wanted.items():
+        try:
+            kinds[name.lower()] = _kind(name, spec)
+        except NotMapped as fault:
+            faults.append(fault)
+    if faults:
+        return None, faults
+    shadow = frozenset(given.get("SHADOW", ()))
+    return Map(given["STACK"], given.get("DATABASE", "default"), kinds, shadow), []
+
+
+def _kind(name: str, spec: Any) -> Kind:
+    """One kind, as the settings have it."""
+    shape, where = SHAPES[name], f'BACKBEAT["{name}"]'
+    if not isinstance(spec, Mapping):
+        raise NotMapped(f"{where} is no dictionary", 'Write {"model": "app.Model", "<field>": "<path>", ...}.')
+    label = spec.get("model", settings.AUTH_USER_MODEL if name == "USER" else None)
+    if not isinstance(label, str):
+        raise NotMapped(f"{where} names no model", f'Add "model": "app.Model" to {where}.')
+    model, many_to_many = _model(where, label)
+    allowed = {"model", "where", "values", "results", *shape.needed, *shape.optional}
+    for other in set(spec) - allowed:
+        raise NotMapped(f"{where} has no entry {other!r}", f"It knows {', '.join(sorted(allowed))}.")
+    fields = {ours: path for ours, path in shape.defaults.items() if _is_there(model, path)}
+    fields |= {ours: spec[ours] for ours in (*shape.needed, *shape.optional) if ours in spec}
+    constant = None
+    if str(fields.get("kind", "")).startswith("="):
+        constant = fields.pop("kind")[1:]
+    for ours in shape.needed:
+        if ours not in fields:
+            raise NotMapped(f"{where} does not say where {ours!r} is", f'Add "{ours}": "<field>" to {where}.')
+    for ours, path in fields.items():
+        _check_path(where, ours, model, path)
+    results = dict(spec.get("results", {}))
+    for ours, theirs in results.items():
+        if ours not in shape.results:
+            raise NotMapped(f"{where} has no result {ours!r}", f"The results are {', '.join(shape.results) or 'none'}.")
+        if (ours, theirs) != ("deleted", "delete"):
+            _check_result(where, ours, model, theirs)
+    conditions = dict(spec.get("where", {}))
+    if (gone := results.get("deleted", "delete")) != "delete":
+        # What the clean-up deleted stays as a row that says so, and is as if it were not there.
+        deleted = model._meta.get_field(gone)
+        conditions |= {gone: False} if deleted.get_internal_type() == "BooleanField" else {f"{gone}__isnull": True}
+    values = dict(spec.get("values", {}))
+    for theirs, ours in values.items():
+        if ours not in VISIBILITIES:
+            raise NotMapped(f"{where} gives {theirs!r} the visibility {ours!r}", f"Take one of {VISIBILITIES}.")
+    return Kind(name.lower(), model, fields, values, conditions, results, constant, many_to_many)
+
+
+def _model(where: str, label: str) -> tuple[type[Model], Any]:
+    """A model by its label; of `app.Model.field`, a many-to-many field, the model that joins."""
+    app, _, rest = label.partition(".")
+    name, _, through = rest.partition(".")
+    try:
+        model = apps.get_model(app, name)
+        if not through:
+            return model, None
+        many_to_many: Any = model._meta.get_field(through)
+        joins = many_to_many.remote_field.through
+    except (LookupError, ValueError, FieldDoesNotExist, AttributeError) as error:
+        raise NotMapped(
+            f"{where} names the model {label!r}, which is not there: {error}",
+            'Write it as "app_label.ModelName", or "app_label.ModelName.field" for a many-to-many field.',
+        ) from error
+    return joins, many_to_many
+
+
+def _is_there(model: type[Model], path: str) -> bool:
+    try:
+        follow(model, path)
+    except FieldDoesNotExist:
+        return False
+    return True
+
+
+def follow(model: type[Model], path: str) -> list[Any]:
+    """The fields that a path goes through.
+
+    Raises:
+        FieldDoesNotExist: It leads nowhere.
+    """
+    found: list[Any] = []
+    here: Any = model
+    for name in path.split("__"):
+        if here is None:
+            raise FieldDoesNotExist(f"{found[-1].name} of {path!r} is no relation")
+        step: Any = here._meta.pk if name == "pk" else here._meta.get_field(name)
+        found.append(step)
+        here = step.related_model if step.is_relation else None
+    return found
+
+
+def _check_path(where: str, ours: str, model: type[Model], path: Any) -> None:
+    """A path must lead somewhere, and what it leads through must be seen when it changes."""
+    names = sorted(each.name for each in model._meta.get_fields())
+    mend = f"The fields of {model._meta.label} are {', '.join(names)}; a relation's are <relation>__<field>."
+    if not isinstance(path, str):
+        raise NotMapped(f"{where}: {ours!r} is {path!r}, no path to a field", mend)
+    try:
+        steps = follow(model, path)
+    except FieldDoesNotExist as error:
+        raise NotMapped(f"{where}: {ours!r} is {path!r}, which leads nowhere: {error}", mend) from error
+    if ours != "hashtags" and any(step.many_to_many or step.one_to_many for step in steps):
+        raise NotMapped(f"{where}: {ours!r} is {path!r}, which has several values", "Only hashtags may have several.")
+
+
+def _check_result(where: str, ours: str, model: type[Model], theirs: Any) -> None:
+    """A result must have a field that can be written."""
+    try:
+        found = model._meta.get_field(theirs)
+    except FieldDoesNotExist as error:
+        raise NotMapped(
+            f"{where}: the result {ours!r} goes to {theirs!r}, which {model._meta.label} does not have",
+            f"Add the field and its migration, or leave {ours!r} out.",
+        ) from error
+    if not getattr(found, "concrete", False) or found.many_to_many:
+        raise NotMapped(f"{where}: the result {ours!r} goes to {theirs!r}, which is no column", "Name a plain field.")

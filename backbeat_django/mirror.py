@@ -1,0 +1,221 @@
+"""One row at a time, Backbeat is made to have what the application has; relay, import and repair all do it here.
+
+Nothing is added to or counted on: each row is read as it is now, compared with ours, and written where it differs. So
+all of it may be repeated, come late or in another order, and a repetition writes nothing. What the tasks write into the
+same rows (scores, counts, media, ...) is never touched.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from pynamodb.models import Model
+
+from backbeat.app.erasing import erase
+from backbeat.models import ACTIVITY_KEPT, Activity, DayCounts, Post, Token, User, day_key, delete_all, update_if
+from backbeat_django.mapping import Kind, mapping
+from backbeat_django.outbox import Key
+from backbeat_django.rows import MODELS, Attributes, activity, ours_of, read
+
+Said = Mapping[Key, frozenset[str]]
+"""Which of the fields that tasks write as well the application has changed itself, by row."""
+
+COUNTS = ("likes_count", "comments_count", "shares_count", "views_count")
+ORDER = ("post", "comment", "like", "follow", "token", "ban", "user")
+"""In which order rows are synced: whoever is gone, and so erased with all of theirs, comes last."""
+_SETTLED = {
+    "token": ("due_day", "created_at", "kind", "family"),
+    "ban": ("due_day", "created_at", "expires_at"),
+    "like": ("created_at",),
+    "follow": ("created_at",),
+}
+"""What is not written again: the clean-up moves due days on, and the rest never changes."""
+
+
+def sync(kind: Kind, keys: Iterable[Key], now: datetime, said: Said | None = None) -> Counter[str]:
+    """Make Backbeat's rows of some keys what the application's are; return how many were `added`, `changed`, `removed`.
+
+    Args:
+        kind: The kind of rows.
+        keys: Their keys.
+        now: The time, for the marks by which nightly tasks find what has changed.
+        said: What the application changed itself, where tasks write the same field.
+    """
+    todo = list(dict.fromkeys(keys))
+    done: Counter[str] = Counter()
+    for start in range(0, len(todo), 100):
+        part = todo[start : start + 100]
+        wanted, there = read(kind, part), fetch(kind.name, part)
+        add = {key: wanted[key] for key in part if key in wanted and key not in there}
+        gone = {key: there[key] for key in part if key in there and key not in wanted}
+        change = {
+            key: changes
+            for key in part
+            if key in there
+            and key in wanted
+            and (changes := differences(kind.name, wanted[key], there[key], (said or {}).get(key, frozenset())))
+        }
+        # What depends on the rows comes first: cut off in between, a repetition finds them still to be written.
+        touch_users(_counted_on(kind.name, add, gone, change, there), now)
+        _note_activity(kind.name, add, now)
+        put(kind.name, add, now)
+        for key, changes in change.items():
+            done["changed"] += _change(kind.name, there[key], changes, now)
+        remove(kind.name, list(gone.values()), now)
+        done.update(added=len(add), removed=len(gone))
+    return done
+
+
+def _counted_on(
+    kind: str,
+    add: Mapping[Key, Attributes],
+    gone: Mapping[Key, Any],
+    change: Mapping[Key, Attributes],
+    there: Mapping[Key, Any],
+) -> set[str]:
+    """The users whose counts some changes of rows change."""
+    if kind == "follow":
+        return {user_id for key in (*add, *gone) for user_id in key}
+    if kind != "post":
+        return set()
+    moved = {key: changes["author_id"] for key, changes in change.items() if "author_id" in changes}
+    before = [gone[key].author_id for key in gone] + [there[key].author_id for key in moved]
+    return {attributes["author_id"] for attributes in add.values()} | set(moved.values()) | set(before)
+
+
+def fetch(kind: str, keys: Sequence[Key]) -> dict[Key, Model]:
+    """Backbeat's rows of some keys, as they are now."""
+    model = MODELS[kind]
+    hash_name, range_name = model._hash_keyname, model._range_keyname
+    ours = {ours_of(kind, key): key for key in keys}
+    found = {}
+    for row in model.batch_get(list(ours), consistent_read=True):
+        its = getattr(row, hash_name or "")
+        found[ours[(its, getattr(row, range_name)) if range_name else its]] = row
+    return found
+
+
+def build(kind: str, key: Key, attributes: Attributes) -> Model:
+    """A row of ours that is not there yet."""
+    its = ours_of(kind, key)
+    held = {name: value for name, value in attributes.items() if value is not None}
+    return MODELS[kind](*(its if isinstance(its, tuple) else (its,)), **held)
+
+
+def put(kind: str, rows: Mapping[Key, Attributes], now: datetime) -> None:
+    """Add rows that are not there, marked as touched: what comes late is looked for at its own day no more."""
+    if not rows:
+        return
+    with MODELS[kind].batch_write() as batch:
+        for key, attributes in rows.items():
+            row: Any = build(kind, key, attributes)
+            if isinstance(row, Post):
+                row.touched_day = day_key(now, row.post_id)
+            elif isinstance(row, User):
+                row.touched_at, row.touched_day = now, day_key(now, row.user_id)
+            elif isinstance(row, Token) and row.expires_at and row.expires_at < now:
+                row.due_day = day_key(now, row.token_id)
+            batch.save(row)
+
+
+def differences(kind: str, wanted: Attributes, there: Model, said: frozenset[str] = frozenset()) -> Attributes:
+    """What a row of ours has to change for; nothing of it where it is as it should be."""
+    differ = {
+        name: value
+        for name, value in wanted.items()
+        if name not in _SETTLED.get(kind, ()) and not _same(value, getattr(there, name))
+    }
+    if kind == "user" and "digest" in differ and differ["digest"] and "digest" not in said:
+        del differ["digest"]  # they unsubscribed, and the application does not know yet
+    if isinstance(there, Post) and there.hidden_at and "visibility" in differ and "visibility" not in said:
+        del differ["visibility"]  # it was hidden, and the application does not know yet
+    return differ
+
+
+def _same(wanted: Any, there: Any) -> bool:
+    if isinstance(wanted, (set, frozenset)) or isinstance(there, (set, frozenset)):
+        return set(wanted or ()) == set(there or ())
+    return bool(wanted == there)
+
+
+def _change(kind: str, row: Any, changes: Attributes, now: datetime) -> int:
+    """Write what differs into a row of ours; return 1, or 0 where it has gone meanwhile."""
+    model, more = type(row), Attributes()
+    if isinstance(row, User) and "email" in changes:
+        more = {"email_status": "ok", "soft_bounces": None}
+    if isinstance(row, Post):
+        if set(changes) & {*COUNTS, "legal_hold"}:
+            more["touched_day"] = day_key(now, row.post_id)
+        if "visibility" in changes and row.hidden_at:
+            more |= {"hidden_at": None, "hidden_day": None, "hidden_from": None}
+    if kind == "token" and changes.get("expires_at"):
+        more["due_day"] = day_key(max(changes["expires_at"], now), row.token_id)
+    actions: Any = []
+    for name, value in {**changes, **more}.items():
+        attribute = getattr(model, name)
+        actions.append(attribute.remove() if value is None else attribute.set(value))
+    if "created_at" in changes and kind in ("user", "post", "comment"):
+        DayCounts.mark([row.day, changes.get("day")])
+    there = getattr(model, model._hash_keyname or "").exists()
+    return int(update_if(row, actions, there))
+
+
+def remove(kind: str, rows: Sequence[Any], now: datetime) -> None:
+    """Delete rows of ours that the application has no more, with all that belongs to them."""
+    if not rows:
+        return
+    if kind == "user":
+        for row in rows:
+            erase(row.user_id, at=now)
+        return
+    if kind == "post":
+        for row in rows:
+            Post.remove(row.post_id, at=now)
+        return
+    if kind == "comment":
+        DayCounts.mark([row.day for row in rows])
+    delete_all(MODELS[kind], rows)
+
+
+def touch_users(user_ids: Iterable[str], now: datetime) -> None:
+    """Have the next run of update_user_statistics count what some users' rows come to."""
+    for user_id in sorted(set(user_ids)):
+        actions: Any = [User.touched_at.set(now), User.touched_day.set(day_key(now, user_id))]
+        update_if(User(user_id), actions, User.user_id.exists())
+
+
+def _note_activity(kind: str, rows: Mapping[Key, Attributes], now: datetime) -> None:
+    """Note who was active by rows that are added, as far back as that is kept; before them, so that none is missed."""
+    notes = activities(kind, rows, now)
+    if notes:
+        with Activity.batch_write() as batch:
+            for note in notes:
+                batch.save(note)
+
+
+def activities(kind: str, rows: Mapping[Key, Attributes], now: datetime) -> list[Activity]:
+    """The notes of who was active by some rows, each once."""
+    found: dict[tuple[str, str], Activity] = {}
+    for key, attributes in rows.items():
+        was = activity(kind, key, attributes)
+        if was and timedelta(0) <= now - was[1] + timedelta(days=1) and now - was[1] < ACTIVITY_KEPT:
+            who, at = was
+            day = day_key(at, who)
+            found[day, who] = Activity(day, who, expires=at + ACTIVITY_KEPT)
+    return list(found.values())
+
+
+def sync_all(
+    entries: Mapping[str, Iterable[Key]], now: datetime, said: Mapping[str, Said] | None = None
+) -> Counter[str]:
+    """Sync rows of several kinds; with likes and comments their posts, whose counts they change; users go last."""
+    todo: dict[str, dict[Key, None]] = {kind: dict.fromkeys(keys) for kind, keys in entries.items()}
+    for kind in ("like", "comment"):
+        if todo.get(kind) and "post" in mapping():
+            todo.setdefault("post", {}).update(dict.fromkeys((key[0],) for key in todo[kind]))
+    done: Counter[str] = Counter()
+    for name in ORDER:
+        if name in todo and name in mapping():
+            done += sync(mapping()[name], todo[name], now, (said or {}).get(name))
+    return done

@@ -1,0 +1,285 @@
+"""The application's rows, read as the rows that Backbeat is to have."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from django.db.models import Count, Q
+from django.utils import timezone
+from pynamodb.models import Model
+
+from backbeat.models import Comment, Follow, Like, Post, Token, User, day_key, slice_key
+from backbeat.posts import hashtags
+from backbeat_django.mapping import COUNTERS, VISIBILITIES, Kind, follow, mapping
+from backbeat_django.outbox import Key, as_id
+
+Attributes = dict[str, Any]
+"""What a row of ours is to hold, by attribute; None where it is to hold nothing."""
+
+MODELS: Mapping[str, type[Model]] = {
+    "user": User,
+    "post": Post,
+    "comment": Comment,
+    "like": Like,
+    "follow": Follow,
+    "token": Token,
+    "ban": Token,
+}
+"""The table of each kind."""
+
+
+def as_time(value: Any) -> datetime | None:
+    """A time or a day of the application's, in UTC; one without a time zone is in Django's own."""
+    if value is None:
+        return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time(), UTC)
+    if value.utcoffset() is None:
+        value = timezone.make_aware(value)
+    return value.astimezone(UTC)  # type: ignore[no-any-return]
+
+
+def ours_of(kind: str, key: Key) -> Any:
+    """The key of a row of ours, as PynamoDB takes it."""
+    if kind == "ban":
+        return key[0], f"ban#{key[1]}"
+    return key if len(key) > 1 else key[0]
+
+
+def read(kind: Kind, keys: Sequence[Key], *, counted: bool = True) -> dict[Key, Attributes]:
+    """The rows of some keys as they are now; a key without a row is left out."""
+    if not keys:
+        return {}
+    if kind.name in ("user", "post"):
+        query = Q(pk__in=[key[0] for key in keys])
+    elif kind.name == "comment":
+        query = Q(pk__in=[key[1] for key in keys])
+    else:
+        first, second = (kind.fields[part] for part in _PAIRS[kind.name])
+        by_first: dict[str, list[str]] = defaultdict(list)
+        for one, other in keys:
+            by_first[one].append(other)
+        query = Q()
+        for one, others in by_first.items():
+            own = Q(**{f"{first}__isnull": True}) if one == "-" else Q(**{first: one})
+            query |= own & Q(**{f"{second}__in": others})
+    found = rows(kind, kind.rows.filter(query), counted=counted)
+    return {key: found[key] for key in keys if key in found}
+
+
+_PAIRS = {
+    "like": ("post", "user"),
+    "follow": ("follower", "followed"),
+    "token": ("user", "id"),
+    "ban": ("user", "token"),
+}
+
+
+def rows(kind: Kind, query: Any, *, counted: bool = True) -> dict[Key, Attributes]:
+    """A query's rows by their keys, as the rows that Backbeat is to have.
+
+    Args:
+        kind: Their kind.
+        query: The query.
+        counted: Whether a post's likes, comments and shares are counted.
+    """
+    several = "hashtags" in kind.fields and _has_several(kind)
+    paths = {ours: path for ours, path in kind.fields.items() if not (ours == "hashtags" and several)}
+    if "hidden" in kind.results:
+        paths["hidden"] = kind.results["hidden"]
+    names = ["pk", *paths]
+    found = [dict(zip(names, values, strict=True)) for values in query.order_by().values_list("pk", *paths.values())]
+    if kind.name == "post":
+        ids = [row["pk"] for row in found]
+        if several:
+            tags = _tags(kind, ids)
+            for row in found:
+                row["hashtags"] = tags[row["pk"]]
+        if counted:
+            for counter, counts in _counts(ids).items():
+                for row in found:
+                    row[counter] = counts.get(str(row["pk"]), 0)
+    make = _MAKERS[kind.name]
+    return dict(make(kind, row) for row in found)
+
+
+def _has_several(kind: Kind) -> bool:
+    return any(step.many_to_many or step.one_to_many for step in follow(kind.model, kind.fields["hashtags"]))
+
+
+def _tags(kind: Kind, ids: list[Any]) -> dict[Any, list[Any]]:
+    """The hashtags of posts, where they are rows of their own."""
+    found: dict[Any, list[Any]] = defaultdict(list)
+    query = kind.model._base_manager.using(mapping().database).filter(pk__in=ids)
+    for pk, tag in query.values_list("pk", kind.fields["hashtags"]):
+        if tag:
+            found[pk].append(tag)
+    return found
+
+
+def _counts(ids: list[Any]) -> dict[str, dict[str, int]]:
+    """How many likes, comments and shares posts have, where they are rows of their own."""
+    found: dict[str, dict[str, int]] = {}
+    for counter in COUNTERS:
+        name = counter.removesuffix("s")
+        if name not in mapping() or counter in mapping()["post"].fields:
+            continue
+        kind = mapping()[name]
+        post = kind.fields["post"]
+        what = Count(kind.fields["user"], distinct=True) if name == "like" else Count("pk")
+        counted = kind.rows.filter(**{f"{post}__in": ids}).order_by().values(post).annotate(number=what)
+        found[counter] = {str(pk): number for pk, number in counted.values_list(post, "number")}
+    return found
+
+
+def _user(kind: Kind, row: Mapping[str, Any]) -> tuple[Key, Attributes]:
+    user_id = as_id(row["pk"])
+    created_at = as_time(row["created_at"])
+    if created_at is None:
+        raise ValueError(f"user {user_id}: {kind.fields['created_at']} is empty; it says when they joined")
+    attributes: Attributes = {
+        "name": row["name"] or "",
+        "email": (row["email"] or "").strip(),
+        "created_at": created_at,
+        "day": day_key(created_at, user_id),
+        "slice_key": slice_key(user_id),
+    }
+    if "locale" in row:
+        attributes["locale"] = (row["locale"] or "en").replace("_", "-")
+    if "digest" in row:
+        attributes["digest"] = bool(row["digest"])
+    if "last_login_at" in row:
+        login = as_time(row["last_login_at"])
+        attributes |= {"last_login_at": login, "login_day": day_key(login, user_id) if login else None}
+    if "deleted_at" in row:
+        attributes["deleted_at"] = as_time(row["deleted_at"])
+    elif not row.get("active", True):
+        attributes["deleted_at"] = created_at  # when is not known, and nothing asks
+    elif "active" in row:
+        attributes["deleted_at"] = None
+    return (user_id,), attributes
+
+
+def _post(kind: Kind, row: Mapping[str, Any]) -> tuple[Key, Attributes]:
+    post_id = as_id(row["pk"])
+    created_at = as_time(row["created_at"])
+    if created_at is None:
+        raise ValueError(f"post {post_id}: {kind.fields['created_at']} is empty; it says when it was made")
+    text = row["text"] or ""
+    tags = set(hashtags.distinct(text).values()) if "hashtags" not in row else set(_as_tags(row["hashtags"]))
+    attributes: Attributes = {
+        "author_id": as_id(row["author"]),
+        "text": text,
+        "created_at": created_at,
+        "day": day_key(created_at, post_id),
+        "hashtags": tags or None,
+        "tagged_at": created_at if tags else None,
+        "visibility": _visibility(kind, row),
+        "legal_hold": bool(row.get("legal_hold", False)),
+    }
+    for counter in COUNTERS:
+        if counter in row:
+            attributes[f"{counter}_count"] = max(0, row[counter] or 0)
+    return (post_id,), attributes
+
+
+def _visibility(kind: Kind, row: Mapping[str, Any]) -> str:
+    if row.get("hidden") and kind.results["hidden"] != kind.fields.get("visibility"):
+        return "hidden"
+    if "visibility" not in row:
+        return "public"
+    value = row["visibility"]
+    return kind.values.get(value, value if value in VISIBILITIES else "hidden")
+
+
+def _as_tags(given: Any) -> Iterable[str]:
+    """Hashtags from a text, `#a #b` or `a, b`, or from a list; the same ones only once."""
+    if isinstance(given, str):
+        given = hashtags.find(given) if "#" in given else given.replace(",", " ").split()
+    found: dict[str, str] = {}
+    for tag in given or ():
+        for one in hashtags.find(f"#{str(tag).strip().lstrip('#')}"):
+            found.setdefault(hashtags.fold(one), one)
+    return found.values()
+
+
+def _comment(kind: Kind, row: Mapping[str, Any]) -> tuple[Key, Attributes]:
+    comment_id = as_id(row["pk"])
+    created_at = as_time(row["created_at"])
+    if created_at is None:
+        raise ValueError(f"comment {comment_id}: {kind.fields['created_at']} is empty; it says when it was made")
+    return (as_id(row["post"]), comment_id), {
+        "author_id": as_id(row["author"]),
+        "text": row["text"] or "",
+        "created_at": created_at,
+        "day": day_key(created_at, comment_id),
+    }
+
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a row was made whose time the application does not keep."""
+
+
+def _like(kind: Kind, row: Mapping[str, Any]) -> tuple[Key, Attributes]:
+    return (as_id(row["post"]), as_id(row["user"])), {"created_at": as_time(row.get("created_at")) or LONG_AGO}
+
+
+def _follow(kind: Kind, row: Mapping[str, Any]) -> tuple[Key, Attributes]:
+    key = (as_id(row["follower"]), as_id(row["followed"]))
+    return key, {"created_at": as_time(row.get("created_at")) or LONG_AGO}
+
+
+def _token(kind: Kind, row: Mapping[str, Any]) -> tuple[Key, Attributes]:
+    user_id, token_id = as_id(row["user"]), as_id(row["id"])
+    expires_at, created_at = as_time(row["expires_at"]), as_time(row.get("created_at"))
+    what = kind.constant or row.get("kind") or ("session" if "last_seen_at" in row else "access")
+    more: Attributes = {"last_seen_at": as_time(row["last_seen_at"])} if "last_seen_at" in row else {}
+    token = Token.new(
+        user_id, token_id, kind=what, created_at=created_at or expires_at or LONG_AGO, expires_at=expires_at, **more
+    )
+    return (user_id, token_id), _held(token)
+
+
+def _ban(kind: Kind, row: Mapping[str, Any]) -> tuple[Key, Attributes]:
+    user_id, token_id = as_id(row["user"]), as_id(row["token"])
+    expires_at = as_time(row["expires_at"])
+    created_at = as_time(row.get("created_at")) or expires_at or LONG_AGO
+    ban = Token.new(
+        user_id, f"ban#{token_id}", kind="blacklist", created_at=created_at, expires_at=expires_at, bans=token_id
+    )
+    return (user_id, token_id), _held(ban)
+
+
+_TOKEN = ("kind", "created_at", "expires_at", "due_day", "last_seen_at", "seen_day", "family", "bans")
+
+
+def _held(token: Token) -> Attributes:
+    return {name: getattr(token, name) for name in _TOKEN}
+
+
+_MAKERS: Mapping[str, Callable[[Kind, Mapping[str, Any]], tuple[Key, Attributes]]] = {
+    "user": _user,
+    "post": _post,
+    "comment": _comment,
+    "like": _like,
+    "follow": _follow,
+    "token": _token,
+    "ban": _ban,
+}
+
+
+def activity(kind: str, key: Key, attributes: Attributes) -> tuple[str, datetime] | None:
+    """Who was active by a row, and when."""
+    match kind:
+        case "user":
+            who, at = key[0], attributes.get("last_login_at")
+        case "post" | "comment":
+            who, at = attributes["author_id"], attributes["created_at"]
+        case "like":
+            who, at = key[1], attributes["created_at"]
+        case "follow":
+            who, at = key[0], attributes["created_at"]
+        case _:
+            return None
+    return (who, at) if at else None

@@ -1,0 +1,1 @@
+"""The example: a small social network, whose background work Backbeat does."""

@@ -1,0 +1,3 @@
+"""The example's addresses."""
+
+urlpatterns: list[object] = []
