@@ -33,7 +33,13 @@ _SETTLED = {
 """What is not written again: the clean-up moves due days on, and the rest never changes."""
 
 
-def sync(kind: Kind, keys: Iterable[Key], now: datetime, said: Said | None = None) -> Counter[str]:
+def sync(
+    kind: Kind,
+    keys: Iterable[Key],
+    now: datetime,
+    said: Said | None = None,
+    known: Mapping[Key, Attributes] | None = None,
+) -> Counter[str]:
     """Make Backbeat's rows of some keys what the application's are; return how many were `added`, `changed`, `removed`.
 
     Args:
@@ -41,12 +47,13 @@ def sync(kind: Kind, keys: Iterable[Key], now: datetime, said: Said | None = Non
         keys: Their keys.
         now: The time, for the marks by which nightly tasks find what has changed.
         said: What the application changed itself, where tasks write the same field.
+        known: The application's rows of these keys, where they were read just now.
     """
     todo = list(dict.fromkeys(keys))
     done: Counter[str] = Counter()
     for start in range(0, len(todo), 100):
         part = todo[start : start + 100]
-        wanted, there = read(kind, part), fetch(kind.name, part)
+        wanted, there = read(kind, part) if known is None else known, fetch(kind.name, part)
         add = {key: wanted[key] for key in part if key in wanted and key not in there}
         gone = {key: there[key] for key in part if key in there and key not in wanted}
         change = {

@@ -166,7 +166,7 @@ def _apply(entries: Sequence[Entry], now: datetime) -> Counter[str]:
         if entry.fields:
             known = said.setdefault(entry.kind, {})
             known[key] = known.get(key, frozenset()) | set(entry.fields.split(","))
-    with _aws():
+    with aws():
         done = mirror.sync_all(keys, now, said)
         for entry in entries:
             if entry.kind == "task":
@@ -196,18 +196,23 @@ REFUSED = frozenset({"ValidationException", "InvalidParameterValue", "InvalidMes
 """What AWS says of a request that can never work; all else may be over in a while."""
 
 
+def refused(error: Exception) -> bool:
+    """Whether an error is AWS's refusal of what was asked, and not its silence."""
+    cause = error.cause if isinstance(error, PynamoDBException) else error
+    if isinstance(cause, ClientError):
+        return cause.response["Error"]["Code"] in REFUSED
+    return not isinstance(cause, BotoCoreError) or isinstance(cause, ParamValidationError)
+
+
 @contextmanager
-def _aws() -> Iterator[None]:
+def aws() -> Iterator[None]:
     """Tell AWS's silence from a row's fault."""
     try:
         yield
     except (ClientError, BotoCoreError, PynamoDBException) as error:
-        cause = error.cause if isinstance(error, PynamoDBException) else error
-        if isinstance(cause, ClientError) and cause.response["Error"]["Code"] not in REFUSED:
-            raise AwsUnavailable(str(error)) from error
-        if isinstance(cause, BotoCoreError) and not isinstance(cause, ParamValidationError):
-            raise AwsUnavailable(str(error)) from error
-        raise
+        if refused(error):
+            raise
+        raise AwsUnavailable(str(error)) from error
 
 
 def retry_aside() -> int:

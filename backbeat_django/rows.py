@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -47,7 +48,7 @@ def ours_of(kind: str, key: Key) -> Any:
     return key if len(key) > 1 else key[0]
 
 
-def read(kind: Kind, keys: Sequence[Key], *, counted: bool = True) -> dict[Key, Attributes]:
+def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
     """The rows of some keys as they are now; a key without a row is left out."""
     if not keys:
         return {}
@@ -64,7 +65,7 @@ def read(kind: Kind, keys: Sequence[Key], *, counted: bool = True) -> dict[Key, 
         for one, others in by_first.items():
             own = Q(**{f"{first}__isnull": True}) if one == "-" else Q(**{first: one})
             query |= own & Q(**{f"{second}__in": others})
-    found = rows(kind, kind.rows.filter(query), counted=counted)
+    found = rows(kind, kind.rows.filter(query))
     return {key: found[key] for key in keys if key in found}
 
 
@@ -76,32 +77,56 @@ _PAIRS = {
 }
 
 
-def rows(kind: Kind, query: Any, *, counted: bool = True) -> dict[Key, Attributes]:
+def rows(kind: Kind, query: Any, faults: "list[Fault] | None" = None) -> dict[Key, Attributes]:
     """A query's rows by their keys, as the rows that Backbeat is to have.
 
     Args:
         kind: Their kind.
-        query: The query.
-        counted: Whether a post's likes, comments and shares are counted.
+        query: The query, whose order is kept.
+        faults: Takes the rows that Backbeat cannot have; where it is not given, the first one is raised.
+
+    Raises:
+        ValueError: A row cannot be had: it says when it was made in no way, or in a year that Backbeat does not know.
     """
     several = "hashtags" in kind.fields and _has_several(kind)
     paths = {ours: path for ours, path in kind.fields.items() if not (ours == "hashtags" and several)}
     if "hidden" in kind.results:
         paths["hidden"] = kind.results["hidden"]
     names = ["pk", *paths]
-    found = [dict(zip(names, values, strict=True)) for values in query.order_by().values_list("pk", *paths.values())]
+    found = [dict(zip(names, values, strict=True)) for values in query.values_list("pk", *paths.values())]
     if kind.name == "post":
         ids = [row["pk"] for row in found]
         if several:
             tags = _tags(kind, ids)
             for row in found:
                 row["hashtags"] = tags[row["pk"]]
-        if counted:
-            for counter, counts in _counts(ids).items():
-                for row in found:
-                    row[counter] = counts.get(str(row["pk"]), 0)
-    make = _MAKERS[kind.name]
-    return dict(make(kind, row) for row in found)
+        for counter, counts in _counts(ids).items():
+            for row in found:
+                row[counter] = counts.get(str(row["pk"]), 0)
+    made = {}
+    for row in found:
+        try:
+            key, attributes = _MAKERS[kind.name](kind, row)
+        except (ValueError, OverflowError) as error:
+            if faults is None:
+                raise
+            faults.append(Fault(as_id(row["pk"]), str(error)))
+        else:
+            made[key] = attributes
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A row that Backbeat cannot have.
+
+    Attributes:
+        pk: Its primary key.
+        why: Why not.
+    """
+
+    pk: str
+    why: str
 
 
 def _has_several(kind: Kind) -> bool:
