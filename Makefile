@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test invoke invoke-all bench-sweeps bench-media drawing checkov check format lock clean
+.PHONY: help setup run test invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench-sweeps: setup ## What the sweeps read and write at 1, 4 and 16 times the d
 
 drawing: setup ## Draw docs/architecture.svg anew, from the declarations and the template
 	@PYTHONPATH=tests $(BIN)/python tests/drawing.py
+
+bench-django: setup ## What the outbox and the import of the bridge to Django cost, on the running local cloud
+	@$(BIN)/python tests/benchmarks/bridge.py
 
 check: setup ## Lint, formatting and types
 	$(BIN)/ruff check .

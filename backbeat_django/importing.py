@@ -6,13 +6,18 @@ with them what the tasks wrote. So is what was on its way when an import was cut
 """
 
 import json
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from django.utils import timezone
 from pynamodb.exceptions import PynamoDBException
 from pynamodb.models import Model
@@ -22,15 +27,17 @@ from backbeat_django import mirror
 from backbeat_django.mapping import Kind, mapping
 from backbeat_django.models import Entry, Progress
 from backbeat_django.outbox import Key
-from backbeat_django.relay import Busy, Writer, aws, refused
+from backbeat_django.relay import AwsUnavailable, Busy, Writer, aws, refused
 from backbeat_django.rows import MODELS, Attributes, Fault, rows
 
 ORDER = ("user", "post", "comment", "like", "follow", "token", "ban")
-CHUNK = 500
-"""Rows that are read at a time."""
+CHUNK = 1_000
+"""Rows that are read at a time, and spread over the threads."""
 THREADS = 4
-AHEAD = 2 * THREADS
+AHEAD = 3
 """Chunks that are on their way, or wait for a thread, at most."""
+RENEWED = 10
+"""After how many seconds the lease is renewed."""
 
 Told = Callable[[str, int, int], None]
 
@@ -101,56 +108,70 @@ def _save(kind: str, state: State) -> None:
 
 def _import(writer: Writer, kind: Kind, state: State, told: Told) -> None:
     """Import what is left of one kind."""
-    total = kind.rows.count()
-    seen: set[tuple[str, str]] = set()
-    cut_off = state.handed  # up to here rows may be there, half of them
-    on_their_way: deque[tuple[str, dict[Key, Attributes], Future[bool]]] = deque()
+    total, noted = kind.rows.count(), set[tuple[str, str]]()
+    cut_off = state.handed  # up to here rows may be there, or some of them
+    on_their_way: deque[_Chunk] = deque()
+    renewed = time.monotonic()
 
-    def settle() -> None:
-        last, chunk, future = on_their_way.popleft()
-        state.add(Counter(added=len(chunk)) if future.result() else _compared(kind, chunk, timezone.now()))
-        state.done = last
-        _save(kind.name, state)
-        told(kind.name, state.rows - sum(CHUNK for _ in on_their_way), total)
-        if not writer.renew():
-            raise Busy("another relay or import has taken over")
+    def settle(until: int) -> None:
+        """Wait until no more than so many chunks are on their way."""
+        nonlocal renewed
+        while len(on_their_way) > until:
+            chunk = on_their_way.popleft()
+            for part, written in chunk.parts:
+                state.add(Counter(added=len(part)) if written.result() else _compared(kind, part, timezone.now()))
+            state.rows, state.done = state.rows + chunk.rows, chunk.last
+            told(kind.name, state.rows, total)
+            if time.monotonic() - renewed > RENEWED:
+                renewed = time.monotonic()
+                if not writer.renew():
+                    raise Busy("another relay or import has taken over")
 
     with ThreadPoolExecutor(THREADS) as threads:
         try:
-            for last, chunk in _chunks(kind, state):
-                again = cut_off is not None and not kind.rows.filter(pk=last, pk__gt=cut_off).exists()
+            for last, rows_of_it in _chunks(kind, state):
                 now = timezone.now()
-                state.rows += len(chunk)
-                if state.into_empty and not again:
-                    notes = [
-                        note
-                        for note in mirror.activities(kind.name, chunk, now)
-                        if (note.day, note.user_id) not in seen
-                    ]
-                    seen |= {(note.day, note.user_id) for note in notes}
-                    if len(on_their_way) >= AHEAD:
-                        settle()
-                    state.handed = last
-                    _save(kind.name, state)
-                    on_their_way.append((last, chunk, threads.submit(_write, kind, chunk, notes)))
+                known_to_be_new = state.into_empty and (
+                    cut_off is None or kind.rows.filter(pk=last, pk__gt=cut_off).exists()
+                )
+                settle(AHEAD - 1 if known_to_be_new else 0)
+                state.handed = last
+                _save(kind.name, state)
+                if known_to_be_new:
+                    notes = mirror.activities(kind.name, rows_of_it, now)
+                    new = [note for note in notes if (note.day, note.user_id) not in noted]
+                    noted |= {(note.day, note.user_id) for note in new}
+                    parts = list(zip(_dealt(rows_of_it), (new[n::THREADS] for n in range(THREADS)), strict=True))
+                    written = [(part, threads.submit(_write, kind, part, its)) for part, its in parts]
+                    on_their_way.append(_Chunk(last, len(rows_of_it), written))
                 else:
-                    while on_their_way:
-                        settle()
-                    state.add(_compared(kind, chunk, now))
-                    state.done = state.handed = last
-                    _save(kind.name, state)
+                    state.add(_compared(kind, rows_of_it, now))
+                    state.rows, state.done = state.rows + len(rows_of_it), last
                     told(kind.name, state.rows, total)
-                    if not writer.renew():
-                        raise Busy("another relay or import has taken over")
-            while on_their_way:
-                settle()
+            settle(0)
         finally:
-            for *_, future in on_their_way:
-                future.cancel()
+            for chunk in on_their_way:
+                for _, future in chunk.parts:
+                    future.cancel()
+            _save(kind.name, state)
     state.finished = True
     state.done = state.handed = None
     _save(kind.name, state)
-    told(kind.name, total, total)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Rows that are on their way: the last one's primary key, how many they are, and what each thread has of them."""
+
+    last: str
+    rows: int
+    parts: Sequence[tuple[dict[Key, Attributes], Future[bool]]]
+
+
+def _dealt(chunk: Mapping[Key, Attributes]) -> list[dict[Key, Attributes]]:
+    """Rows, dealt to the threads."""
+    items = list(chunk.items())
+    return [dict(items[number::THREADS]) for number in range(THREADS)]
 
 
 def _chunks(kind: Kind, state: State) -> Iterator[tuple[str, dict[Key, Attributes]]]:
@@ -177,38 +198,59 @@ def _write(kind: Kind, chunk: Mapping[Key, Attributes], notes: Sequence[Activity
     """Write rows that are not there, and who was active by them; return false where one of them is refused."""
     with aws():
         if notes:
-            _batch(Activity, notes)
-        built = {key: mirror.build(kind.name, key, attributes) for key, attributes in chunk.items()}
+            _batch(Activity, [note.to_dynamodb_dict() for note in notes])
+        items = [mirror.item(kind.name, key, attributes) for key, attributes in chunk.items()]
         try:
-            _batch(MODELS[kind.name], list(built.values()))
-        except PynamoDBException as error:
+            _batch(MODELS[kind.name], items)
+        except ClientError as error:
             if refused(error):
                 return False
             raise
     return True
 
 
-def _batch(model: type[Model], items: Sequence[Model]) -> None:
-    with model.batch_write() as batch:
-        for item in items:
-            batch.save(item)
+@cache
+def _client() -> Any:
+    """A client that does not check what it sends: the models have made it, and checking takes half of all the time."""
+    retries: Any = {"mode": "standard", "total_max_attempts": 4}
+    return boto3.client(
+        "dynamodb", config=Config(connect_timeout=2, read_timeout=5, retries=retries, parameter_validation=False)
+    )
+
+
+def _batch(model: type[Model], items: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows, 25 to a call, and what DynamoDB leaves over after a while again.
+
+    Raises:
+        AwsUnavailable: DynamoDB keeps leaving rows over.
+    """
+    table = model.Meta.table_name
+    left = [{"PutRequest": {"Item": item}} for item in items]
+    for wait in (0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4):
+        time.sleep(wait)
+        over: list[Any] = []
+        for start in range(0, len(left), 25):
+            answer = _client().batch_write_item(RequestItems={table: left[start : start + 25]})
+            over += answer.get("UnprocessedItems", {}).get(table, [])
+        if not over:
+            return
+        left = over
+    raise AwsUnavailable(f"{table} keeps leaving rows over: it is written to faster than it takes")
 
 
 def _compared(kind: Kind, chunk: Mapping[Key, Attributes], now: datetime) -> Counter[str]:
-    """Write what differs of rows that may be there; where one is refused, all but that one."""
+    """Write what differs of rows that may be there; where some are refused, all but those."""
     try:
         with aws():
             return mirror.sync(kind, chunk, now, known=chunk)
-    except (PynamoDBException, ValueError):
+    except (PynamoDBException, ValueError) as error:
         if len(chunk) == 1:
-            raise
-    done: Counter[str] = Counter()
-    for key in chunk:
-        try:
-            done += _compared(kind, {key: chunk[key]}, now)
-        except (PynamoDBException, ValueError) as error:
+            (key,) = chunk
             _set_aside(kind.name, key, f"{type(error).__name__}: {error}")
-            done["refused"] += 1
+            return Counter(refused=1)
+    done: Counter[str] = Counter()
+    for key, attributes in chunk.items():
+        done += _compared(kind, {key: attributes}, now)
     return done
 
 

@@ -94,8 +94,12 @@ def rows(kind: Kind, query: Any, faults: "list[Fault] | None" = None) -> dict[Ke
         paths["hidden"] = kind.results["hidden"]
     names = ["pk", *paths]
     found = [dict(zip(names, values, strict=True)) for values in query.values_list("pk", *paths.values())]
+    ids = [row["pk"] for row in found]
+    if kind.name == "user":
+        for counter, counts in _user_counts(ids).items():
+            for row in found:
+                row[counter] = counts.get(str(row["pk"]), 0)
     if kind.name == "post":
-        ids = [row["pk"] for row in found]
         if several:
             tags = _tags(kind, ids)
             for row in found:
@@ -158,6 +162,23 @@ def _counts(ids: list[Any]) -> dict[str, dict[str, int]]:
     return found
 
 
+def _user_counts(ids: list[Any]) -> dict[str, dict[str, int]]:
+    """How many follow users, whom they follow, and how many posts they have."""
+    found: dict[str, dict[str, int]] = {}
+    for counter, name, field, other in (
+        ("followers_count", "follow", "followed", "follower"),
+        ("following_count", "follow", "follower", "followed"),
+        ("posts_count", "post", "author", None),
+    ):
+        if name in mapping():
+            kind = mapping()[name]
+            path = kind.fields[field]
+            what = Count(kind.fields[other], distinct=True) if other else Count("pk")
+            counted = kind.rows.filter(**{f"{path}__in": ids}).order_by().values(path).annotate(number=what)
+            found[counter] = {str(pk): number for pk, number in counted.values_list(path, "number")}
+    return found
+
+
 def _user(kind: Kind, row: Mapping[str, Any]) -> tuple[Key, Attributes]:
     user_id = as_id(row["pk"])
     created_at = as_time(row["created_at"])
@@ -170,6 +191,7 @@ def _user(kind: Kind, row: Mapping[str, Any]) -> tuple[Key, Attributes]:
         "day": day_key(created_at, user_id),
         "slice_key": slice_key(user_id),
     }
+    attributes |= {name: row[name] for name in ("followers_count", "following_count", "posts_count") if name in row}
     if "locale" in row:
         attributes["locale"] = (row["locale"] or "en").replace("_", "-")
     if "digest" in row:

@@ -18,7 +18,7 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex
 
-from backbeat.models import Check, Delete, Token, User, day_key, delete_if, update_if, write_together
+from backbeat.models import Changed, Check, Delete, Token, User, day_key, delete_if, update_if, write_together
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -198,6 +198,7 @@ def delete_of_away(token: Token, user: User, tally: Counter[str]) -> bool:
     """Delete a token if its user is still away; return whether they are."""
     still_away = Check(User, user.user_id, User.last_login_at == user.last_login_at)
     deletion = Delete(token, as_read(Token.expires_at, token.expires_at) & Token.token_id.exists())
+    Changed.note("token", token.user_id, token.token_id)
     unmet = write_together(still_away, deletion)
     if unmet:
         tally["renewed"] += 1
@@ -208,6 +209,7 @@ def delete_of_away(token: Token, user: User, tally: Counter[str]) -> bool:
 
 def delete(token: Token, as_found: Condition, tally: Counter[str]) -> None:
     """Delete a token that is as it was read."""
+    Changed.note("token", token.user_id, token.token_id)
     if delete_if(token, as_found & Token.token_id.exists()):
         count(token, tally)
     else:

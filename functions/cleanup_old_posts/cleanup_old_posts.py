@@ -22,7 +22,7 @@ from pynamodb.expressions.update import Action
 from backbeat import queues
 from backbeat.aws import dynamodb, s3
 from backbeat.messages import Message
-from backbeat.models import Comment, DayCounts, Like, Post, day_key, delete_post, update_if
+from backbeat.models import Changed, Comment, DayCounts, Like, Post, day_key, delete_post, update_if
 from backbeat.posts import archive
 from backbeat.posts.archive import Entry
 from backbeat.posts.files import delete_files, files_of
@@ -267,6 +267,7 @@ def hide_or_show(post: Post, now: datetime) -> str:
             actions += [Post.hidden_at.remove(), Post.hidden_day.remove()]
         case _:
             return "changed"
+    Changed.note("post", post.post_id)
     return done if update_if(post, actions, is_as_read(post)) else "changed"
 
 
@@ -298,6 +299,7 @@ def delete(survey: str, page: str, post_ids: list[str], now: datetime, taken: Co
 def delete_as_archived(entry: Entry, now: datetime) -> bool:
     """Delete a post as a manifest has it, with all that belongs to it; return whether it is gone."""
     post = Post.from_raw_data(entry["post"])
+    Changed.note("deleted", post.post_id)
     if not delete_post(post, is_as_read(post), at=now) and Post.count(post.post_id, consistent_read=True):
         return False
     for model, range_key, rows in ((Comment, "comment_id", entry["comments"]), (Like, "user_id", entry["likes"])):

@@ -21,6 +21,7 @@ from backbeat.aws import s3
 from backbeat.models import (
     ACTIVITY_KEPT,
     Activity,
+    Changed,
     Comment,
     DayCounts,
     DayTotals,
@@ -336,6 +337,7 @@ def _store(report: DayReport, now: datetime) -> bool:
     if [report] == stored:
         return False
     row = Report("daily", f"{report.day}", figures=report.as_json(), as_of=now)
+    Changed.note("report", row.day)
     return save_if(row, Report.as_of.does_not_exist() | (Report.as_of <= now))
 
 

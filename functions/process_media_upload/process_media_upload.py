@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError
 from pynamodb.expressions.update import Action
 
 from backbeat.aws import s3
-from backbeat.models import Post, update_if
+from backbeat.models import Changed, Post, update_if
 from backbeat.posts.files import post_of
 from backbeat.runtime import NotYet, Rejected, Run, Skipped, implementation
 from backbeat.tasks import process_media_upload
@@ -317,6 +317,7 @@ def _settle(upload: Upload, run: Run, change: Change) -> _Settled | None:
             actions += _status(change, post, is_empty=not media)
             actions.append(Post.media_as_of.set(run.now))
         unchanged = Post.media_revision == post.media_revision if post.media_revision else _NEW
+        Changed.note("post", post.post_id)
         if update_if(post, actions, Post.post_id.exists() & unchanged):
             return _Settled(_delete(doomed))
         # Another upload was faster: read the post again.

@@ -13,7 +13,7 @@ from backbeat.logs import logger
 from backbeat.mail import deliveries
 from backbeat.mail.addresses import identity
 from backbeat.mail.deliveries import Feedback
-from backbeat.models import Delivery, User
+from backbeat.models import Changed, Delivery, User
 from backbeat.runtime import Rejected, Run, Skipped, implementation
 from backbeat.tasks import record_email_feedback
 
@@ -125,6 +125,7 @@ def _mark(user: User, delivery: Delivery, feedback: Feedback | None) -> None:
     """Mark a user's address by what happened to a mail that went there."""
     # If the address has changed since it was read, what is known of the old one says nothing of the new one.
     same = User.email == user.email
+    Changed.note("user", user.user_id)
     match feedback:
         case Feedback.COMPLAINED:
             user.update(actions=[User.email_status.set("complained")], condition=same)

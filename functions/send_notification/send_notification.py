@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from backbeat.messages import sortable
-from backbeat.models import Notification, User, save_if
+from backbeat.models import Changed, Notification, User, save_if
 from backbeat.runtime import Rejected, Run, Skipped, implementation
 from backbeat.tasks import send_notification
 
@@ -35,6 +35,7 @@ def handle(user_id: str, kind: str, text: str, run: Run, link: str | None = None
     notification = Notification(
         user_id, f"{sortable(run.now)}#{run.id}", kind=kind, text=text, link=link, created_at=run.now
     )
+    Changed.note("notification", user_id, notification.notification_id)
     if not save_if(notification, Notification.user_id.does_not_exist()):
         return Skipped("it has been written")
     return NotificationWritten(notification.notification_id)

@@ -13,7 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from backbeat.logs import logger
 from backbeat.mail import sending, unsubscribing
 from backbeat.mail.unsubscribing import ExpiredLink, InvalidLink
-from backbeat.models import User
+from backbeat.models import Changed, User
 
 WORDS = {
     "en": {
@@ -54,6 +54,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     locale = sending.locale_of(user)
     if method != "POST":
         return _page(200, "ask", locale)
+    Changed.note("user", user.user_id)
     user.update(actions=[User.digest.set(False)], condition=User.user_id.exists())
     logger.info("unsubscribed", extra={"user_id": user_id})
     return _page(200, "done", locale)

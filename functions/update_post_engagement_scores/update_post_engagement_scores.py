@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from backbeat.models import Post, update_if
+from backbeat.models import Changed, Post, update_if
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -124,6 +124,7 @@ def write(post: Post, now: datetime) -> str:
         for attribute, count in zip(COUNTS, counts, strict=True):
             as_found &= as_read(attribute, count)
         actions = [Post.score.set(score), Post.score_version.set(VERSION), Post.score_as_of.set(now)]
+        Changed.note("post", post.post_id)
         if update_if(post, actions, as_found):
             return "changed"
         try:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from math import log
 from typing import Any, TypeVar
 
-from backbeat.models import Hashtag, HashtagTally, Post, TrendingHashtags, day_keys, save_if
+from backbeat.models import Changed, Hashtag, HashtagTally, Post, TrendingHashtags, day_keys, save_if
 from backbeat.posts import hashtags
 from backbeat.runtime import Run, Skipped, implementation
 from backbeat.tasks import update_trending_hashtags
@@ -89,6 +89,7 @@ def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
     trending = ranked[:top]
     written = _save_rows(week, trending, board, run.now)
     _save_week(until, week, run.now)
+    Changed.note("trending", "#")
     _save(TrendingHashtags(tags=[asdict(trend) for trend in trending], as_of=run.now))
     return Trends(
         trending=[f"#{trend.shown}: {trend.why}" for trend in trending],

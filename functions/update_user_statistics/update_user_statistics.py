@@ -17,7 +17,7 @@ from typing import Any
 
 from pynamodb.expressions.update import Action
 
-from backbeat.models import Follow, Post, User, slice_keys, update_if
+from backbeat.models import Changed, Follow, Post, User, slice_keys, update_if
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -67,7 +67,14 @@ def handle(run: Run, full: bool = False) -> UsersCounted | InParts | PartDone:
 
     def work(spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
         index: Any = getattr(User, spec["index"])
-        return walk(run, index, spec["keys"], cursor, tally, lambda page, tally: recount(page, run.now, tally))
+        return walk(
+            run,
+            index,
+            spec["keys"],
+            cursor,
+            tally,
+            lambda page, tally: recount(page, run.now, tally, spec["index"] == "by_touch"),
+        )
 
     def finish(tallies: list[Tally]) -> UsersCounted:
         advance(run.task.name, run.now)
@@ -91,8 +98,11 @@ def plan(run: Run, full: bool) -> list[Json]:
     )
 
 
-def recount(page: list[User], now: datetime, tally: Counter[str]) -> None:
-    """Recount a page of users, and correct those whose counts are not true."""
+def recount(page: list[User], now: datetime, tally: Counter[str], touched: bool) -> None:
+    """Recount a page of users, and correct those whose counts are not true.
+
+    Who was touched is listed as changed all the same: an application shows the counts of the last run.
+    """
     for user in User.batch_get([row.user_id for row in page]):
         tally["users"] += 1
         if user.touched_at and user.touched_at > now - SETTLED:
@@ -105,6 +115,8 @@ def recount(page: list[User], now: datetime, tally: Counter[str]) -> None:
         )
         found = (user.followers_count, user.following_count, user.posts_count)
         drift = sum(abs(int(is_) - was) for is_, was in zip(true, found, strict=True))
+        if drift or touched:
+            Changed.note("user", user.user_id)
         if not drift:
             continue
         if correct(user, true, found, now):

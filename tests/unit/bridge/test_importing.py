@@ -10,10 +10,12 @@ from network.models import Comment, Follow, Like, Member, Post, Share
 
 from backbeat import models as ours
 from backbeat.models import Activity, Token, User
-from backbeat_django import importing, relay
+from backbeat_django import importing, mirror, relay
 from backbeat_django.importing import import_all
+from backbeat_django.mapping import mapping
 from backbeat_django.models import Entry, Progress
 from backbeat_django.relay import Writer
+from backbeat_django.rows import rows
 
 pytestmark = pytest.mark.usefixtures("db", "aws")
 NOW = datetime.now(UTC)
@@ -138,6 +140,21 @@ def test_tokens_without_users_and_users_without_tokens(writer: Writer, network: 
     assert {(row.user_id, row.token_id, row.expires_at) for row in Token.scan()} == {
         (str(ada.pk), "j1", expires), ("-", "j2", expires), (str(ada.pk), "ban#j1", expires),
     }  # fmt: skip
+
+
+def test_a_row_is_written_in_bulk_as_the_models_would_write_it(network: None) -> None:
+    from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+
+    ada = Member.objects.get(username="ada")
+    OutstandingToken.objects.create(user=ada, jti="j1", token="t", created_at=NOW, expires_at=NOW)
+    seen = 0
+    for kind in mapping():
+        if kind.name in importing.ORDER:
+            for key, attributes in rows(kind, kind.rows).items():
+                seen += 1
+                plain = mirror.build(kind.name, key, attributes).to_dynamodb_dict()
+                assert mirror.item(kind.name, key, attributes) == plain
+    assert seen == 3 + 1 + 1 + 1 + 1 + 1
 
 
 def test_meanwhile_the_relay_waits(writer: Writer, network: None) -> None:

@@ -90,7 +90,7 @@ def test_what_changes_arrives_and_what_the_tasks_wrote_stays(writer: Writer, ada
     post = Post.objects.create(author=ada, text="#one", created_at=NOW)
     drained(writer)
     ours.Post(str(post.pk)).update(actions=[ours.Post.score.set(12), ours.Post.media_status.set("ready")])
-    User(str(ada.pk)).update(actions=[User.email_status.set("bounced"), User.followers_count.set(7)])
+    User(str(ada.pk)).update(actions=[User.email_status.set("bounced"), User.soft_bounces.add({"m1"})])
     post.text = "#two"
     post.save()
     ada.email = "ada@example.org"
@@ -98,7 +98,7 @@ def test_what_changes_arrives_and_what_the_tasks_wrote_stays(writer: Writer, ada
     drained(writer)
     row, user = ours.Post.get(str(post.pk)), User.get(str(ada.pk))
     assert (row.text, row.hashtags, row.score, row.media_status) == ("#two", {"two"}, 12, "ready")
-    assert (user.email, user.email_status, user.followers_count) == ("ada@example.org", "ok", 7)
+    assert (user.email, user.email_status, user.soft_bounces) == ("ada@example.org", "ok", None)
 
 
 def test_what_is_gone_goes_and_is_counted_again(writer: Writer, ada: Member, bob: Member) -> None:

@@ -15,6 +15,7 @@ Table names come from the environment (`POSTS_TABLE`, ...), as the template hand
 
 from backbeat.models.arguments import InvalidArgument
 from backbeat.models.base import Check, Delete, Save, Update, delete_all, delete_if, save_if, update_if, write_together
+from backbeat.models.changes import CHANGES_KEPT, Changed
 from backbeat.models.keys import day_key, day_keys, shard_of, shards, slice_key, slice_keys
 from backbeat.models.mail import Delivery, DigestSelection
 from backbeat.models.notifications import NOTIFICATION_KEPT, Notification
@@ -28,9 +29,11 @@ from backbeat.models.users import ACTIVITY_KEPT, Activity, Follow, User
 
 __all__ = [
     "ACTIVITY_KEPT",
+    "CHANGES_KEPT",
     "NOTIFICATION_KEPT",
     "TABLES",
     "Activity",
+    "Changed",
     "Check",
     "Comment",
     "DayCounts",

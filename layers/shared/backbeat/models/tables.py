@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pynamodb.models import Model
 
 from backbeat.models.base import connection
+from backbeat.models.changes import Changed
 from backbeat.models.mail import Delivery, DigestSelection
 from backbeat.models.notifications import Notification
 from backbeat.models.posts import Comment, Like, Post
@@ -27,7 +28,7 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
     "REPORTS_TABLE": (Report, DayCounts),
     "DELIVERIES_TABLE": (Delivery,),
     "NOTIFICATIONS_TABLE": (Notification,),
-    "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark, DigestSelection),
+    "RUNS_TABLE": (RunRecord, DayTotals, SweepRun, SweepPart, Watermark, DigestSelection, Changed),
 }
 """Each table's environment variable and the models that live in it."""
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from botocore.exceptions import ClientError
 
 from backbeat.aws import dynamodb, s3
-from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
+from backbeat.models import Changed, Comment, DayCounts, Like, Post, User, day_key
 from backbeat.models.arguments import checked
 from backbeat.posts.files import File, delete_files, files_of
 
@@ -223,6 +223,7 @@ def as_before_hiding(post: Item) -> Item:
 
 def _put_post(post: Item, at: datetime) -> bool:
     """Put a post that is not there, and count it; return whether it was put."""
+    Changed.note("restored", post["post_id"]["S"])
     author = post["author_id"]["S"]
     put: TransactWriteItemTypeDef = {
         "Put": {

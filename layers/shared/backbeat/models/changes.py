@@ -1,0 +1,59 @@
+"""The table of changes: what tasks have changed that an application shows, by day and shard."""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from pynamodb.attributes import TTLAttribute, UnicodeAttribute
+from pynamodb.models import Model
+
+from backbeat.models.base import Table
+from backbeat.models.keys import day_keys, shard_of
+
+CHANGES_KEPT = timedelta(days=28)
+"""How long a change is listed."""
+
+
+class Changed(Model):
+    """A row that a task is about to change, kept beside the runs under the key `changes#<day>#<shard>`.
+
+    It is written before the row is, so that a task that is cut off in between has listed it all the same. Whoever reads
+    the list reads the row itself, and again for as long as the task may have taken.
+
+    Attributes:
+        partition: The UTC day of the change, on the wall clock, and its shard.
+        entry: When, which kind of row, and the row's key.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    partition = UnicodeAttribute(hash_key=True, attr_name="task_day")
+    entry = UnicodeAttribute(range_key=True, attr_name="run_id")
+    expires = TTLAttribute()
+
+    @property
+    def kind(self) -> str:
+        """`user`, `post`, `deleted` or `restored` (posts), `token`, `trending`, `report` or `notification`."""
+        return self.entry.split(" ", 2)[1]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The row's key."""
+        return tuple(json.loads(self.entry.split(" ", 2)[2]))
+
+    @staticmethod
+    def note(kind: str, *key: str) -> None:
+        """List a row that is about to be changed."""
+        now, name = datetime.now(UTC), json.dumps(key, ensure_ascii=False)
+        row = Changed(f"changes#{now.date()}#{shard_of(name)}", f"{now:%Y-%m-%dT%H:%M:%S.%fZ} {kind} {name}")
+        row.update(actions=[Changed.expires.set(now + CHANGES_KEPT)])
+
+    @staticmethod
+    def since(time: datetime, now: datetime) -> Iterator["Changed"]:
+        """What was listed from a time on up to another, the days in order, within each its shards."""
+        first, last = (each.astimezone(UTC) for each in (time, now))
+        for days in range((last.date() - first.date()).days + 1):
+            for partition in day_keys(first.date() + timedelta(days=days)):
+                yield from Changed.query(f"changes#{partition}", Changed.entry >= f"{first:%Y-%m-%dT%H:%M:%S.%f}")
