@@ -201,7 +201,8 @@ def modules() -> dict[str, Path]:
     return {
         name.removesuffix(".__init__"): path
         for name, path in found.items()
-        if path.name != "__init__.py" or list(modules_imported(path))
+        if path != LAYER / "__init__.py"  # the front door is no room: `backbeat.connect` leads into one
+        and (path.name != "__init__.py" or list(modules_imported(path)))
     }
 
 
