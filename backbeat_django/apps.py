@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 
+from backbeat.producer import hand_over_to
 from backbeat_django.mapping import NotMapped, mapping
 
 
@@ -21,3 +22,4 @@ class BackbeatConfig(AppConfig):
             outbox.watch(mapping())
         except NotMapped:
             return
+        hand_over_to(outbox.send_later)

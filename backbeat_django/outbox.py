@@ -8,6 +8,7 @@ a query set of its own. Raw SQL, and what the database itself does (triggers, ca
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.apps import apps
@@ -15,7 +16,9 @@ from django.db import models, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_init, post_save
 from django.utils import timezone
 
-from backbeat_django.mapping import Kind, Map, follow
+from backbeat.messages import Message
+from backbeat.producer import Task
+from backbeat_django.mapping import Kind, Map, follow, mapping
 
 NOBODY = "-"
 """Whose tokens are those of nobody: a key cannot be empty."""
@@ -105,6 +108,14 @@ def mark(entry: str, keys: Iterable[Key], database: str, fields: Iterable[str] =
         rows[0].save(using=database, force_insert=True)
     elif rows:
         Entry.objects.using(database).bulk_create(rows, batch_size=500)
+
+
+def send_later(task: Task[Any], message: Message, time: datetime) -> None:
+    """Write a message to a task as an entry, into the transaction that is open; the relay sends it."""
+    from backbeat_django.models import Entry  # there once the applications are loaded
+
+    body = json.dumps({"message": message.to_json(), "time": time.isoformat()})
+    Entry(kind="task", key=task.name, body=body, at=timezone.now()).save(using=mapping().database, force_insert=True)
 
 
 def watch(found: Map) -> None:

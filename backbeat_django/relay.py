@@ -23,6 +23,10 @@ from django.db.models import Min
 from django.utils import timezone
 from pynamodb.exceptions import PynamoDBException
 
+from backbeat.messages import Message
+from backbeat.producer import NotSent, ScheduleGroupNotFound
+from backbeat.queues import QueueNotFound
+from backbeat.tasks import TASKS
 from backbeat_django import mirror
 from backbeat_django.mapping import mapping
 from backbeat_django.models import Entry, Lease
@@ -170,8 +174,19 @@ def _apply(entries: Sequence[Entry], now: datetime) -> Counter[str]:
         done = mirror.sync_all(keys, now, said)
         for entry in entries:
             if entry.kind == "task":
+                _send(entry)
                 done["sent"] += 1
     return done
+
+
+def _send(entry: Entry) -> None:
+    """Send a message; sent twice, it is one run, as it keeps its id."""
+    held = json.loads(entry.body)
+    message, time = Message.model_validate_json(held["message"]), datetime.fromisoformat(held["time"])
+    try:
+        TASKS[entry.key].send(message, time)
+    except (NotSent, QueueNotFound, ScheduleGroupNotFound) as error:
+        raise AwsUnavailable(str(error)) from error
 
 
 def _apply_each(entries: Sequence[Entry], now: datetime) -> tuple[Counter[str], list[Entry]]:

@@ -1,21 +1,33 @@
 """Declarations and producers: what is wrong fails at the caller, before anything is sent."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import boto3
 import botocore.client
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 from support import STACK, Queue, resolve, resources
 
-from backbeat import aws, messages, producer, queues
+from backbeat import aws, ledger, messages, producer, queues
+from backbeat.ledger import Attempt, Outcome
 from backbeat.messages import Message
-from backbeat.producer import PRIORITIES, InvalidTaskArguments, Retry, ScheduleGroupNotFound, Task
+from backbeat.producer import (
+    INSTEAD,
+    PRIORITIES,
+    InvalidTaskArguments,
+    NotSent,
+    OptionRefused,
+    Retry,
+    ScheduleGroupNotFound,
+    Task,
+)
 from backbeat.queues import NotTaken, QueueNotFound
+from backbeat.sent import TaskFailed, runs_table
 from backbeat.tasks import process_media_upload
 
 KWARGS = {"bucket": "b", "key": "k"}
@@ -127,10 +139,84 @@ def test_a_time_that_means_nothing_is_refused_and_nothing_is_sent(
     assert delayed() == []
 
 
-def test_arguments_by_position_are_refused(media_queue: Queue) -> None:
-    with pytest.raises(InvalidTaskArguments, match="kwargs is a tuple; arguments go by name"):
-        process_media_upload.apply_async(("b", "k"), countdown=5)  # type: ignore[arg-type]
+def test_arguments_come_by_position_by_name_or_both(media_queue: Queue) -> None:
+    ways: tuple[dict[str, Any], ...] = (
+        {"args": ["b", "k"]},
+        {"args": ("b",), "kwargs": {"key": "k"}},
+        {"kwargs": {"bucket": "b", "key": "k"}},
+    )
+    for way in ways:
+        process_media_upload.apply_async(**way, countdown=0)
+        (record,) = media_queue.receive()["Records"]
+        assert json.loads(record["body"])["kwargs"] == {"bucket": "b", "key": "k"}
+    with pytest.raises(InvalidTaskArguments, match="multiple values for argument 'bucket'"):
+        process_media_upload.apply_async(["b", "k"], {"bucket": "b"})
+
+
+@pytest.mark.parametrize("option", [*INSTEAD, "prioritty"])
+def test_an_option_that_is_not_honoured_is_refused_by_name(media_queue: Queue, option: str) -> None:
+    with pytest.raises(OptionRefused, match=f"^process_media_upload: {option} is not taken here: ..."):
+        process_media_upload.apply_async(kwargs=KWARGS, **{option: 1})
     assert media_queue.depth() == (0, 0)
+
+
+def test_calling_a_task_says_what_to_do_instead() -> None:
+    with pytest.raises(TypeError, match=r"process_media_upload.delay\(...\)"):
+        process_media_upload(bucket="b", key="k")
+
+
+def test_what_was_sent_tells_what_became_of_it(media_queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNS_TABLE", "RunsTable")
+    runs_table.cache_clear()
+    aws.forget_clients()
+    sent = process_media_upload.delay(**KWARGS)
+    assert (sent.id, sent.status, sent.ready()) == (str(sent), "waiting", False)
+    with pytest.raises(TimeoutError, match="is waiting after 0 s"):
+        sent.get(timeout=0)
+    message = Message(task=sent.task, id=sent.id, sent_at=sent.time)
+    attempt = Attempt(Outcome.SUCCEEDED, sent.time, 5, "r", result={"renditions": 4})
+    ledger.record(message, "media", attempt)
+    assert (sent.status, sent.ready(), sent.get()) == ("succeeded", True, {"renditions": 4})
+    failed = process_media_upload.delay(**KWARGS)
+    message = Message(task=failed.task, id=failed.id, sent_at=failed.time)
+    ledger.record(message, "media", replace(attempt, outcome=Outcome.REJECTED, result=None, error="not a picture"))
+    with pytest.raises(TaskFailed, match="is rejected: not a picture"):
+        failed.get(timeout=1)
+
+
+def test_a_send_gives_up_after_one_attempt_that_takes_no_two_seconds(
+    media_queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = aws.sending_sqs().meta.config
+    assert config.connect_timeout + config.read_timeout < 2
+    assert config.retries["total_max_attempts"] == 1
+    calls: list[str] = []
+    clock = iter([0.0, 1.9])
+
+    def silent(self: Any, operation: str, parameters: Any) -> Any:
+        calls.append(operation)
+        raise ReadTimeoutError(endpoint_url="https://sqs")
+
+    monkeypatch.setattr(producer, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", silent)
+    with pytest.raises(NotSent, match="within 2 s"):
+        process_media_upload.delay(**KWARGS)
+    assert len(calls) == 1
+
+
+def test_a_send_that_fails_at_once_is_tried_once_more(media_queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failures = botocore.client.BaseClient._make_api_call, iter([True, False, False, False])
+
+    def flaky(self: Any, operation: str, parameters: Any) -> Any:
+        if next(failures):
+            answer: Any = {"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
+            raise ClientError(answer, operation)
+        return real(self, operation, parameters)
+
+    with monkeypatch.context() as once:
+        once.setattr(botocore.client.BaseClient, "_make_api_call", flaky)
+        process_media_upload.delay(**KWARGS)
+    assert media_queue.depth() == (1, 0)
 
 
 @pytest.mark.parametrize(("countdown", "seconds"), [(0, 0), (0.2, 1), (60, 60), (899.5, 900), (900, 900)])

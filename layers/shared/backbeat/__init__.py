@@ -6,6 +6,7 @@ Sending: all that a producer needs, with boto3 and pydantic
     tasks               every task, declared once: what a producer imports, and where a new task begins
     producer            what a declared task is: `.delay()`, `.apply_async()`, retries, priority classes
     messages            what travels, in one form, whoever sent it
+    sent                what `.delay()` returns: the id, and what became of it
     queues              what the queues are called, and the one way to put a message on one
     aws                 the process's clients with their time-outs, and the stack's name
     text                what people write, made fit to show

@@ -12,6 +12,7 @@ import boto3
 from botocore.config import Config
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_scheduler import EventBridgeSchedulerClient
@@ -42,7 +43,19 @@ def sqs() -> "SQSClient":
 @cache
 def scheduler() -> "EventBridgeSchedulerClient":
     """The process's EventBridge Scheduler client."""
-    return boto3.client("scheduler", config=_config(read_timeout=10))
+    return boto3.client("scheduler", config=_SENDING)
+
+
+@cache
+def sending_sqs() -> "SQSClient":
+    """The producers' SQS client, which gives up early: whoever sends has a user waiting."""
+    return boto3.client("sqs", config=_SENDING)
+
+
+@cache
+def cloudformation() -> "CloudFormationClient":
+    """The process's CloudFormation client, which gives up early as well."""
+    return boto3.client("cloudformation", config=_SENDING)
 
 
 @cache
@@ -59,8 +72,12 @@ def dynamodb() -> "DynamoDBClient":
 
 def forget_clients() -> None:
     """Make every client anew when it is next asked for."""
-    for client in (sqs, scheduler, s3, dynamodb):
+    for client in (sqs, sending_sqs, scheduler, s3, dynamodb, cloudformation):
         client.cache_clear()
+
+
+_SENDING = Config(connect_timeout=0.9, read_timeout=0.9, retries={"mode": "standard", "total_max_attempts": 1})
+"""One attempt that takes 1.8 s at the most; `backbeat.producer` tries again what failed at once."""
 
 
 def _config(*, read_timeout: int, attempts: int = 3) -> Config:

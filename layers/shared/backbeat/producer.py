@@ -9,17 +9,19 @@ import json
 import math
 import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Generic, ParamSpec
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from backbeat import queues
-from backbeat.aws import delayed_group, scheduler, sqs, stack_name
+from backbeat.aws import delayed_group, scheduler, sending_sqs, stack_name
 from backbeat.messages import Message, explain, sortable
+from backbeat.sent import Sent
 
 P = ParamSpec("P")
 
@@ -40,6 +42,14 @@ LONGEST_DELAY = timedelta(seconds=900)
 
 class InvalidTaskArguments(TypeError):
     """The arguments do not fit the task's declaration; nothing was sent."""
+
+
+class OptionRefused(TypeError):
+    """An option of Celery's that is not honoured here; nothing was sent."""
+
+
+class NotSent(ConnectionError):
+    """AWS did not take the message in time; it was probably not sent, and may be sent again."""
 
 
 class ScheduleGroupNotFound(LookupError):
@@ -68,6 +78,31 @@ class Retry:
         """
         bound = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
         return round(random.uniform(0, bound))  # noqa: S311 - a spread, not a secret
+
+
+_DECLARED = "the task's declaration says it"
+_WATCHED = "dead letters ring an alarm, and `backbeat runs` shows what failed"
+INSTEAD: Mapping[str, str] = {
+    "queue": _DECLARED,
+    "routing_key": _DECLARED,
+    "exchange": _DECLARED,
+    "priority": "the task's class has a share of the capacity, in its declaration",
+    "expires": "have the task compare run.now with what it finds, and return Skipped",
+    "link": "have the task send the next message at its end",
+    "link_error": _WATCHED,
+    "retry": "a send that fails raises NotSent within two seconds; in Django the outbox sends it later",
+    "retry_policy": "a send that fails raises NotSent within two seconds; in Django the outbox sends it later",
+    "task_id": "a message's id is made here; what must happen once has a key of its own, as a welcome has its user",
+    "time_limit": "the function's time-out in the template",
+    "soft_time_limit": "the function's time-out in the template",
+    "ignore_result": "a result is a row of the ledger, which goes after 30 days",
+    "serializer": "messages are JSON",
+    "compression": "messages are JSON, uncompressed",
+    "headers": "what a task needs to know is an argument",
+    "connection": "the region and credentials are boto3's own",
+    "producer": "the region and credentials are boto3's own",
+}
+"""Options of Celery's `apply_async` that are refused, and what to do instead."""
 
 
 class Task(Generic[P]):
@@ -106,53 +141,93 @@ class Task(Generic[P]):
         """The name of the task's queue in the process's stack."""
         return self.queue_name(stack_name())
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def __call__(self, *_: Any, **__: Any) -> None:
+        """Say that a task is not called: what it does is in its function, which a producer has not got.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            f"{self.name} is a task's declaration, and does nothing here: send it with {self.name}.delay(...), "
+            "or run it in a test with backbeat_testing.run"
+        )
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Sent:
         """Send one message that runs the task with these arguments; return the message's id.
 
         Raises:
             InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
             QueueNotFound: The stack's queue for the task does not exist.
+            NotSent: AWS did not take it within two seconds.
         """
-        try:
-            given = self.signature.bind(*args, **kwargs).arguments
-        except TypeError as error:
-            raise InvalidTaskArguments(f"{self.name}: {error}") from error
-        return self.apply_async(kwargs=given)
+        return self.apply_async(kwargs=self._by_name(*args, **kwargs))
 
     def apply_async(
         self,
+        args: Sequence[Any] | Mapping[str, Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         *,
         countdown: float | None = None,
         eta: datetime | None = None,
-    ) -> str:
-        """Send one message that runs the task with `kwargs`, now or later; return the message's id.
+        **options: Any,
+    ) -> Sent:
+        """Send one message that runs the task with these arguments, now or later; return the message's id.
 
         Up to 900 seconds the queue itself holds the message back. A longer wait becomes a one-time schedule that is
         named after the message and deletes itself; it fires within the minute of its time. The run's logical time
         is the time that was asked for.
 
         Args:
-            kwargs: The task's arguments by name.
+            args: The task's arguments in their order, or by name.
+            kwargs: Its arguments by name.
             countdown: Seconds from now before which the task does not run.
             eta: The time before which the task does not run, with its time zone; one in the past means now.
+            options: Celery's other options, which are refused, each with what to do instead.
 
         Raises:
             InvalidTaskArguments: An argument is missing, unknown or of the wrong type.
+            OptionRefused: There is an option that is not honoured here.
             QueueNotFound: The stack's queue for the task does not exist.
             ScheduleGroupNotFound: The stack's group for one-time schedules does not exist.
+            NotSent: AWS did not take it within two seconds.
             ValueError: Both `countdown` and `eta` are given, `countdown` is negative or no number, or `eta` has no
                 time zone.
         """
+        for option in options:
+            instead = INSTEAD.get(option, "there is no such option")
+            raise OptionRefused(f"{self.name}: {option} is not taken here: {instead}")
+        given = dict(kwargs or {})
+        if isinstance(args, Mapping):
+            given = {**args, **given}
+        elif args:
+            given = self._by_name(*args, **given)
         now = datetime.now(UTC)
         time = self._time(now, countdown, eta)
-        message = self.message(kwargs or {}, time)
-        wait = time - now
+        message = self.message(given, time)
+        (_hand_over or Task.send)(self, message, time)
+        return Sent(message.id, self.name, time)
+
+    def send(self, message: Message, time: datetime) -> None:
+        """Put a message of the task's on its queue, or into a schedule, to be run at a time.
+
+        Raises:
+            QueueNotFound: The stack's queue for the task does not exist.
+            ScheduleGroupNotFound: The stack's group for one-time schedules does not exist.
+            NotSent: AWS did not take it within two seconds.
+        """
+        wait = max(timedelta(0), time - datetime.now(UTC))
         if wait <= LONGEST_DELAY:
-            queues.put(self.queue, message.to_json(), delay=math.ceil(wait.total_seconds()))
+            seconds = math.ceil(wait.total_seconds())
+            _in_time(lambda: queues.put(self.queue, message.to_json(), delay=seconds, hurried=True))
         else:
-            self._schedule(message, time)
-        return message.id
+            _in_time(lambda: self._schedule(message, time))
+
+    def _by_name(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Arguments as a call gives them, by their names."""
+        try:
+            return self.signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise InvalidTaskArguments(f"{self.name}: {error}") from error
 
     def message(self, kwargs: Mapping[str, Any], time: datetime) -> Message:
         """A new message that runs the task with `kwargs` at a logical time.
@@ -186,8 +261,9 @@ class Task(Generic[P]):
     def _schedule(self, message: Message, time: datetime) -> None:
         """Make a one-time schedule that puts a message on the task's queue, with the stack's own role."""
         stack = stack_name()
-        url = queues.queue_url(self.queue_name(stack))
-        queue_arn = sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        url = queues.queue_url(self.queue_name(stack), hurried=True)
+        asked = sending_sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        queue_arn = asked["Attributes"]["QueueArn"]
         _, partition, _, region, account, _ = queue_arn.split(":")
         at = time.astimezone(UTC) + timedelta(microseconds=999_999)  # rounded up: at() knows whole seconds
         group = delayed_group(stack)
@@ -224,6 +300,45 @@ class Task(Generic[P]):
         except ValidationError as error:
             raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
         return {name: getattr(parsed, name) for name in self._arguments.model_fields}
+
+
+SECONDS_TO_SEND = 2.0
+"""How long a producer tries to send, with whoever waits for it."""
+
+
+def _in_time(send: Callable[[], None]) -> None:
+    """Send, and once more where that failed at once.
+
+    Raises:
+        NotSent: AWS did not take it.
+    """
+    started = monotonic()
+    for attempt in (1, 2):
+        try:
+            send()
+        except (BotoCoreError, ClientError) as error:
+            code = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 500
+            if attempt == 1 and code >= 500 and monotonic() - started < SECONDS_TO_SEND / 20:
+                continue
+            if code < 500:
+                raise
+            raise NotSent(f"AWS did not take the message within {SECONDS_TO_SEND:g} s: {error}") from error
+        return
+
+
+HandOver = Callable[[Task[Any], Message, datetime], None]
+_hand_over: HandOver | None = None
+
+
+def hand_over_to(other: HandOver | None) -> None:
+    """Have messages handed to something else than AWS: an application's own outbox, or a test's.
+
+    Args:
+        other: Takes each message with its task and the time at which it is to run, and calls `Task.send` when it may
+            be sent; None sends them at once again.
+    """
+    global _hand_over  # one for the process
+    _hand_over = other
 
 
 DECLARED: dict[str, Task[Any]] = {}

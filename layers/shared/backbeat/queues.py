@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from backbeat.aws import forget_clients, sqs
+from backbeat.aws import forget_clients, sending_sqs, sqs
 
 MOST_IN_A_CALL = 10
 """Messages that SQS takes in one call (SendMessageBatch)."""
@@ -32,14 +32,18 @@ def dead_queue(queue: str) -> str:
 
 
 @cache
-def queue_url(name: str) -> str:
+def queue_url(name: str, *, hurried: bool = False) -> str:
     """The URL of the queue named `name`.
+
+    Args:
+        name: The name.
+        hurried: Whether somebody waits, so that it is better to give up early.
 
     Raises:
         QueueNotFound: There is none in this account and region.
     """
     try:
-        return sqs().get_queue_url(QueueName=name)["QueueUrl"]
+        return (sending_sqs() if hurried else sqs()).get_queue_url(QueueName=name)["QueueUrl"]
     except ClientError as error:
         if error.response["Error"]["Code"] not in (
             "AWS.SimpleQueueService.NonExistentQueue",
@@ -51,7 +55,9 @@ def queue_url(name: str) -> str:
         ) from error
 
 
-def put(queue: str, body: str, *, delay: int = 0, attributes: Mapping[str, str] | None = None) -> None:
+def put(
+    queue: str, body: str, *, delay: int = 0, attributes: Mapping[str, str] | None = None, hurried: bool = False
+) -> None:
     """Put one message on a queue.
 
     Args:
@@ -59,12 +65,14 @@ def put(queue: str, body: str, *, delay: int = 0, attributes: Mapping[str, str] 
         body: The message, as its consumer reads it.
         delay: Seconds for which the queue holds it back, 900 at most.
         attributes: What is said of the message beside its body, in characters that SQS takes.
+        hurried: Whether somebody waits, so that it is better to give up early.
 
     Raises:
         QueueNotFound: There is no such queue.
     """
+    client, url = sending_sqs() if hurried else sqs(), queue_url(queue, hurried=hurried)
     said: Any = {name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()}
-    sqs().send_message(QueueUrl=queue_url(queue), MessageBody=body, DelaySeconds=delay, MessageAttributes=said)
+    client.send_message(QueueUrl=url, MessageBody=body, DelaySeconds=delay, MessageAttributes=said)
 
 
 def put_all(queue: str, bodies: Sequence[str]) -> None:

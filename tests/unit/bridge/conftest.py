@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 
 import django
 import pytest
@@ -9,10 +10,15 @@ from django.conf import settings
 from django.core.management import call_command
 from support import ROOT
 
+from backbeat.producer import hand_over_to
+
 sys.path[:0] = [str(ROOT / "examples/django"), str(ROOT / "tests/django_projects")]
 if not settings.configured:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bridge_settings")
     django.setup()
+from backbeat_django import outbox  # noqa: E402 - Django is set up by then
+
+hand_over_to(None)  # other tests of this process send to AWS
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +28,9 @@ def _tables() -> None:
 
 
 @pytest.fixture
-def db(_tables: None) -> None:
-    """An empty database, whose transactions are real."""
+def db(_tables: None) -> Iterator[None]:
+    """An empty database, whose transactions are real; messages go to its outbox."""
     call_command("flush", interactive=False, verbosity=0)
+    hand_over_to(outbox.send_later)
+    yield
+    hand_over_to(None)

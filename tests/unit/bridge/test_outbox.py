@@ -10,6 +10,8 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from network.models import Comment, Follow, Like, Member, Post, Share
 
+from backbeat.producer import InvalidTaskArguments
+from backbeat.tasks import send_welcome_email
 from backbeat_django.models import Entry
 
 pytestmark = pytest.mark.usefixtures("db")
@@ -121,3 +123,16 @@ def test_an_entry_says_which_of_the_fields_that_tasks_write_the_application_chan
     hidden.is_hidden = True
     hidden.save(update_fields=["is_hidden"])
     assert said() == ["visibility"]
+
+
+def test_a_message_to_a_task_waits_in_the_callers_transaction(ada: Member) -> None:
+    with suppress(ZeroDivisionError), transaction.atomic():
+        send_welcome_email.delay(user_id=str(ada.pk))
+        1 / 0  # noqa: B018
+    assert Entry.objects.count() == 0
+    sent = send_welcome_email.apply_async([str(ada.pk)], countdown=60)
+    (entry,) = Entry.objects.all()
+    message = json.loads(json.loads(entry.body)["message"])
+    assert (entry.kind, entry.key, message["id"]) == ("task", "send_welcome_email", sent)
+    with pytest.raises(InvalidTaskArguments):
+        send_welcome_email.delay(user_id=ada.pk)

@@ -1,5 +1,6 @@
 """The relay makes Backbeat's tables what the application's are, whatever comes in between."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,10 +9,11 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from django.utils import timezone
 from network.models import Comment, Follow, Like, Member, Post, Share
-from support import function_environment
+from support import Queue, function_environment
 
 from backbeat import models as ours
 from backbeat.models import Activity, DayCounts, Token, User, day_key
+from backbeat.tasks import send_welcome_email
 from backbeat_django import relay
 from backbeat_django.models import Entry, Lease
 from backbeat_django.relay import AwsUnavailable, Busy, Writer
@@ -216,3 +218,20 @@ def test_tokens_of_simplejwt_and_their_bans_arrive(writer: Writer, ada: Member) 
     made.delete()
     drained(writer)
     assert [row.token_id for row in Token.scan()] == ["j2"]
+
+
+def test_messages_are_sent_after_the_rows_that_they_are_about(writer: Writer, ada: Member) -> None:
+    queue = Queue("backbeat-test-emails-send_welcome_email")
+    sent = send_welcome_email.delay(user_id=str(ada.pk))
+    assert drained(writer)["sent"] == 1
+    (record,) = queue.receive()["Records"]
+    assert json.loads(record["body"])["id"] == sent
+    assert User.get(str(ada.pk)).name == "ada"
+
+
+def test_a_message_that_cannot_be_sent_now_waits(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    send_welcome_email.delay(user_id="1")
+    monkeypatch.setenv("BACKBEAT_STACK", "elsewhere")
+    with pytest.raises(AwsUnavailable, match="no queue 'elsewhere-emails-send_welcome_email'"):
+        relay.drain(writer, NOW)
+    assert Entry.objects.filter(error="").count() == 1
