@@ -151,6 +151,11 @@ def _meets(parameters: dict[str, Any], condition: dict[str, Any]) -> bool:
     touched = {*parameters.get("Key", {}), *parameters.get("ExpressionAttributeNames", {}).values()}
     if attributes is not None and not touched <= set(attributes):
         return False
+    leading = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys")
+    if leading is not None:
+        keys = [value["S"] for value in parameters.get("Key", {}).values()]
+        if not any(fnmatchcase(key, pattern) for key in keys for pattern in leading):
+            return False
     sender = condition.get("StringEquals", {}).get("ses:FromAddress")
     return sender is None or f"<{resolve(sender)}>" in f"<{parameters['FromEmailAddress']}>"
 

@@ -392,5 +392,6 @@ def test_concurrency_is_set_apart_only_where_it_is_asked_for() -> None:
 def test_unsubscribe_changes_one_attribute_of_a_user() -> None:
     updates = [s for s in statements("UnsubscribeRole") if "UpdateItem" in str(s["Action"])]
     assert [s["Condition"] for s in updates] == [
-        {"ForAllValues:StringEquals": {"dynamodb:Attributes": ["user_id", "digest"]}}
+        {"ForAllValues:StringEquals": {"dynamodb:Attributes": ["user_id", "digest"]}},
+        {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["changes#*"]}},
     ]

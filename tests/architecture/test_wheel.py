@@ -48,14 +48,13 @@ def test_the_wheel_installs_and_its_command_runs_beside_a_manage_py(project: Pat
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
     (wheel,) = built.glob("*.whl")
     files = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in files} - {"backbeat", "backbeat_django", "backbeat_ops"} == {
+    ours = [ROOT / "layers/shared/backbeat", *(ROOT / f"backbeat_{name}" for name in ("django", "ops", "testing"))]
+    assert {name.split("/")[0] for name in files} - {folder.name for folder in ours} == {
         "-".join(wheel.name.split("-")[:2]) + ".dist-info"
     }
-    sources = {
-        f"{folder.name}/{path.relative_to(folder)}"
-        for folder in (ROOT / "layers/shared/backbeat", ROOT / "backbeat_django", ROOT / "backbeat_ops")
-        for path in folder.rglob("*.py")
-    }
+    sources = {f"{folder.name}/{path.relative_to(folder)}" for folder in ours for path in folder.rglob("*.py")}
+    functions = ROOT / "functions"
+    sources |= {f"backbeat_testing/functions/{path.relative_to(functions)}" for path in functions.rglob("*.py")}
     assert sources == {name for name in files if name.endswith(".py")}
 
     uv, venv = setup.find_uv(), tmp_path / "venv"

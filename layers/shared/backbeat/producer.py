@@ -330,15 +330,19 @@ HandOver = Callable[[Task[Any], Message, datetime], None]
 _hand_over: HandOver | None = None
 
 
-def hand_over_to(other: HandOver | None) -> None:
+def hand_over_to(other: HandOver | None) -> HandOver | None:
     """Have messages handed to something else than AWS: an application's own outbox, or a test's.
 
     Args:
         other: Takes each message with its task and the time at which it is to run, and calls `Task.send` when it may
             be sent; None sends them at once again.
+
+    Returns:
+        What they were handed to before.
     """
     global _hand_over  # one for the process
-    _hand_over = other
+    before, _hand_over = _hand_over, other
+    return before
 
 
 DECLARED: dict[str, Task[Any]] = {}
