@@ -1,9 +1,13 @@
-"""What every test is held to."""
+"""What every test is held to, and where it finds the functions' modules."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import service_models
+
+sys.path[1:1] = [str(folder) for folder in sorted(Path(__file__).parent.parent.glob("functions/*/"))]
 
 
 @pytest.fixture(autouse=True)
