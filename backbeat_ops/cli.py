@@ -8,9 +8,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from backbeat.mail.deliveries import NotUnknown
 from backbeat.producer import InvalidTaskArguments
 from backbeat.queues import QueueNotFound
-from backbeat_ops.commands import cloud, invoke, mail, members, runs, schedules, seed, status, uploads
+from backbeat_ops.commands import cloud, invoke, mail, members, new, runs, schedules, seed, status, uploads
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.localcloud import LocalCloudError
+from backbeat_ops.new.task import NotDrawn, NotWritten
 from backbeat_ops.runs import NotSettled
 from backbeat_ops.stack import NotFound
 from backbeat_ops.terminal import complain
@@ -24,10 +25,12 @@ app = typer.Typer(
 MENDABLE = (
     InvalidTaskArguments,
     LocalCloudError,
+    NotDrawn,
     NotFound,
     NotSettled,
     NotUnderstood,
     NotUnknown,
+    NotWritten,
     QueueNotFound,
 )
 """What a user can mend: said in one sentence, without a traceback."""
@@ -48,7 +51,7 @@ def options(
     """Take the options that every command shares."""
 
 
-LOCAL, TASKS, MEMBERS = "The local cloud", "Tasks", "Members' data"
+LOCAL, TASKS, MEMBERS, PROJECT = "The local cloud", "Tasks", "Members' data", "The project"
 app.command(rich_help_panel=LOCAL)(cloud.up)
 app.command(rich_help_panel=LOCAL)(cloud.down)
 app.command(rich_help_panel=LOCAL)(invoke.invoke)
@@ -62,6 +65,7 @@ app.command(rich_help_panel=MEMBERS)(seed.seed)
 app.command(rich_help_panel=MEMBERS)(uploads.upload)
 app.command(rich_help_panel=MEMBERS)(members.restore)
 app.command(rich_help_panel=MEMBERS)(members.erase)
+app.add_typer(new.app, name="new", rich_help_panel=PROJECT)
 
 
 def main() -> None:

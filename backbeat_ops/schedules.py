@@ -1,7 +1,9 @@
 """A stack's schedules: when they fire, how they ran; switched, fired by hand, or played over a stretch of time."""
 
+import calendar
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,20 @@ from backbeat_ops.stack import NotFound
 
 if TYPE_CHECKING:
     from mypy_boto3_scheduler.type_defs import GetScheduleOutputTypeDef
+
+
+DAYS = {name[:3].upper(): name for name in calendar.day_name}
+
+
+def in_words(expression: str) -> str:
+    """A schedule as the pages write it: `cron(0 9 ? * MON *)` is `Monday 09:00`; any other is written as it is."""
+    if hourly := re.fullmatch(r"cron\((\d+) \* \* \* \? \*\)", expression):
+        return f"hourly, minute {hourly[1]}"
+    if daily := re.fullmatch(r"cron\((\d+) (\d+) \* \* \? \*\)", expression):
+        return f"daily {daily[2]:0>2}:{daily[1]:0>2}"
+    if weekly := re.fullmatch(r"cron\((\d+) (\d+) \? \* ([A-Z]{3}) \*\)", expression):
+        return f"{DAYS[weekly[3]]} {weekly[2]:0>2}:{weekly[1]:0>2}"
+    return f"`{expression}`"
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,16 @@
 A row is a task. On its left is what triggers it, on its right what its role lets it read and write.
 """
 
-import calendar
-import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from html import escape
 
 from permissions import granted
+from pieces import NO_TASKS, complete
 from support import ROOT, arn, logical_ids, logical_name, resolve, resources, template
 
 from backbeat.producer import PRIORITIES
-from backbeat.tasks import TASKS
+from backbeat_ops.schedules import in_words
 
 FILE = ROOT / "docs/architecture.svg"
 
@@ -21,8 +20,6 @@ PRODUCER = "producer: .delay(), CLI"
 SCHEDULER = "EventBridge Scheduler"
 URL = "link in an email"
 MAIL = "SES"
-
-DAYS = {name[:3].upper(): name for name in calendar.day_name}
 
 ACTIONS = {
     "reads": [
@@ -56,17 +53,6 @@ class Row:
     triggers: frozenset[str]
     reads: frozenset[str]
     writes: frozenset[str]
-
-
-def in_words(expression: str) -> str:
-    """A schedule as the pages write it: `cron(0 9 ? * MON *)` is `Monday 09:00`; any other is written as it is."""
-    if hourly := re.fullmatch(r"cron\((\d+) \* \* \* \? \*\)", expression):
-        return f"hourly, minute {hourly[1]}"
-    if daily := re.fullmatch(r"cron\((\d+) (\d+) \* \* \? \*\)", expression):
-        return f"daily {daily[2]:0>2}:{daily[1]:0>2}"
-    if weekly := re.fullmatch(r"cron\((\d+) (\d+) \? \* ([A-Z]{3}) \*\)", expression):
-        return f"{DAYS[weekly[3]]} {weekly[2]:0>2}:{weekly[1]:0>2}"
-    return f"`{expression}`"
 
 
 def scheduled() -> dict[str, str]:
@@ -119,7 +105,7 @@ def rows() -> list[Row]:
     """Every function, the tasks by class, the most important first."""
     when, sources = scheduled(), triggers()
     found = []
-    for task in sorted(TASKS.values(), key=lambda task: -PRIORITIES[task.task_class]):
+    for task in sorted(complete().values(), key=lambda task: -PRIORITIES[task.task_class]):
         name = logical_name(task.name)
         queue, role = arn(f"{name}Queue"), f"{name}Role"
         fed = {source for source, queues in sources.items() if queue in queues} | {PRODUCER}
@@ -135,7 +121,7 @@ def rows() -> list[Row]:
         )
     for logical_id, resource in resources("AWS::Serverless::Function").items():
         name = resource["Properties"]["CodeUri"].rpartition("/")[2]
-        if name not in TASKS:
+        if name in NO_TASKS:
             role = logical_id.removesuffix("Function") + "Role"
             reads, writes = touched(role, "reads"), touched(role, "writes")
             found.append(Row(name, "", "", frozenset({URL}), reads, writes))

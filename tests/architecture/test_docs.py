@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawing import scheduled
 from support import ROOT, template
 from typer.main import get_command
 
-from backbeat.tasks import TASKS
 from backbeat_ops import cli
 
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "template.yaml"])
@@ -98,11 +96,6 @@ def test_every_parameter_is_documented() -> None:
     assert [name for name in template()["Parameters"] if f"`{name}`" not in text] == []
 
 
-def test_every_task_is_documented() -> None:
-    text = "".join(page.read_text("utf-8") for page in DOCS if page.suffix == ".md")
-    assert [name for name in TASKS if name not in text] == []
-
-
 @every_page
 def test_every_link_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
@@ -159,11 +152,6 @@ def test_every_link_to_a_section_finds_it(page: Path) -> None:
         if "://" not in path and anchor not in anchors(page.parent / path if path else page)
     ]
     assert missing == []
-
-
-def test_the_schedules_are_listed_as_they_are_deployed() -> None:
-    table = (ROOT / "docs/schedules.md").read_text("utf-8").split("| schedule (UTC) | task |")[1].split("\n\n")[0]
-    assert {task: when for when, task in re.findall(r"^\| (.+) \| `(\w+)` \|$", table, re.MULTILINE)} == scheduled()
 
 
 LAYER = ROOT / "layers/shared/backbeat"

@@ -5,10 +5,10 @@ from xml.etree import ElementTree
 
 import drawing
 import pytest
+from pieces import NO_TASKS, complete
 from support import logical_name, resources
 
 from backbeat.producer import PRIORITIES
-from backbeat.tasks import TASKS
 
 SVG = "{http://www.w3.org/2000/svg}"
 AGAIN = "`make drawing` draws docs/architecture.svg anew"
@@ -46,7 +46,7 @@ def drawn(kind: str) -> dict[str, set[str]]:
 
 
 def test_every_class_is_drawn_with_its_priority_and_its_family_of_queues() -> None:
-    used = {task.task_class for task in TASKS.values()}
+    used = {task.task_class for task in complete().values()}
     assert dict(zip(words("class"), words("dim priority"), strict=True)) == {
         name: str(priority) for name, priority in PRIORITIES.items() if name in used
     }, AGAIN
@@ -54,8 +54,7 @@ def test_every_class_is_drawn_with_its_priority_and_its_family_of_queues() -> No
 
 
 def test_every_function_is_drawn() -> None:
-    functions = {f["Properties"]["CodeUri"].rpartition("/")[2] for f in resources("AWS::Serverless::Function").values()}
-    assert sorted(words("name")) == sorted(functions | set(TASKS)), AGAIN
+    assert sorted(words("name")) == sorted({*complete(), *NO_TASKS}), AGAIN
 
 
 def test_every_trigger_is_drawn_to_what_it_triggers() -> None:
@@ -79,4 +78,4 @@ def test_a_dot_is_what_a_role_allows(kind: str) -> None:
 
 def test_every_queue_that_something_else_feeds_is_a_tasks() -> None:
     fed = {queue for queues in drawing.triggers().values() for queue in queues}
-    assert fed <= {drawing.arn(f"{logical_name(name)}Queue") for name in TASKS}
+    assert fed <= {drawing.arn(f"{logical_name(name)}Queue") for name in complete()}

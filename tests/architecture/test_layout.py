@@ -1,31 +1,33 @@
 """One task is one folder, one function, one role, two queues and its events, all under one name."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pieces import EVENTS, NO_TASKS, complete, lacking, names
 from support import ROOT, STACK, logical_ids, logical_name, resolve, resources, template
 
 from backbeat.producer import Task
-from backbeat.tasks import TASKS
+from backbeat_ops.new.event import event
 
-NO_TASKS = {"unsubscribe"}
-"""Functions that answer a request instead of a queue."""
-
-FOLDERS = {folder.name for folder in (ROOT / "functions").iterdir() if list(folder.glob("*.py"))}
-
-every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+every_task = pytest.mark.parametrize("task", complete().values(), ids=complete())
 
 
 def properties(logical_id: str) -> dict[str, Any]:
     return template()["Resources"][logical_id]["Properties"]
 
 
-def test_every_folder_is_a_function_and_every_function_a_folder() -> None:
+@pytest.mark.parametrize("name", names())
+def test_a_task_lacks_nothing(name: str) -> None:
+    """The one test that says of a piece that is missing where it goes; the others look at what is complete."""
+    assert not lacking(name), "\n".join([f"{name} lacks", *lacking(name)])
+
+
+def test_every_function_is_a_task_or_known_as_none() -> None:
     functions = {Path(f["Properties"]["CodeUri"]).name for f in resources("AWS::Serverless::Function").values()}
-    assert functions == FOLDERS
-    assert set(TASKS) == FOLDERS - NO_TASKS
+    assert functions <= {*names(), *NO_TASKS}
 
 
 @pytest.mark.parametrize("logical_id", resources("AWS::Serverless::Function"))
@@ -64,8 +66,8 @@ def test_a_task_has_its_queue_and_its_dead_queue(task: Task[Any]) -> None:
 
 
 def test_every_queue_is_a_tasks() -> None:
-    names = {logical_name(task) for task in TASKS}
-    assert set(resources("AWS::SQS::Queue")) == {f"{n}Queue" for n in names} | {f"{n}DeadQueue" for n in names}
+    tasks = {logical_name(task) for task in names()}
+    assert set(resources("AWS::SQS::Queue")) <= {f"{n}{kind}" for n in tasks for kind in ("Queue", "DeadQueue")}
 
 
 @every_task
@@ -82,8 +84,8 @@ def test_a_tasks_only_event_source_is_its_queue(task: Task[Any]) -> None:
 
 
 def test_every_event_source_is_a_tasks() -> None:
-    names = {logical_name(task) for task in TASKS}
-    assert set(resources("AWS::Lambda::EventSourceMapping")) == {f"{name}FunctionQueue" for name in names}
+    tasks = {logical_name(task) for task in names()}
+    assert set(resources("AWS::Lambda::EventSourceMapping")) <= {f"{name}FunctionQueue" for name in tasks}
 
 
 def test_an_event_source_does_not_take_another_resources_name() -> None:
@@ -96,20 +98,21 @@ def test_an_event_source_does_not_take_another_resources_name() -> None:
     assert joined & set(template()["Resources"]) == set()
 
 
-@pytest.mark.parametrize("name", sorted(FOLDERS))
-def test_a_function_has_events_to_invoke_it_with(name: str) -> None:
-    events = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "events" / name).glob("*.json")}
-    assert "typical" in events
-    if name in NO_TASKS:
-        return
-    assert {"duplicate", "poison"} <= set(events)
-    for event in events.values():
-        if "Records" in event:  # as Lambda gets it from the queue, not a bare message
-            for record in event["Records"]:
-                assert record["eventSource"] == "aws:sqs"
-                assert record["eventSourceARN"].rsplit("-", 1)[-1] == name
-                assert {"messageId", "receiptHandle", "body", "attributes"} <= set(record)
+@every_task
+def test_a_tasks_events_are_whole(task: Task[Any]) -> None:
+    """As Lambda gets them from the queue, and `backbeat new event` writes them; never a bare message."""
+    ids = ("messageId", "receiptHandle", "attributes")
+    for path in (ROOT / "events" / task.name).glob("*.json"):
+        records = json.loads(path.read_text("utf-8"))["Records"]
+        bodies = [record["body"] for record in records]
+        made = event(task.name, task.task_class, bodies, datetime(2026, 11, 1, tzinfo=UTC))["Records"]
+        for found, expected in zip(records, made, strict=True):
+            assert {name: found[name] for name in expected if name not in ids} == {
+                name: value for name, value in expected.items() if name not in ids
+            }, path.name
+            assert set(found["attributes"]) == set(expected["attributes"]), path.name
 
 
-def test_every_folder_of_events_is_a_functions() -> None:
-    assert {folder.name for folder in (ROOT / "events").iterdir()} == FOLDERS
+@pytest.mark.parametrize("name", sorted(NO_TASKS))
+def test_a_function_that_is_no_task_has_events_to_invoke_it_with(name: str) -> None:
+    assert (ROOT / "events" / name / f"{EVENTS[0]}.json").is_file()

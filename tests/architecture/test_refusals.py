@@ -11,6 +11,7 @@ import boto3
 import pytest
 from chains import LONGEST
 from permissions import granted
+from pieces import complete, in_parts
 from samcli.commands.build.command import cli as sam_build
 from samcli.commands.deploy.command import cli as sam_deploy
 from samcli.lib.providers.sam_function_provider import SamFunctionProvider
@@ -20,7 +21,6 @@ from support import PSEUDO, ROOT, arn, logical_ids, logical_name, resolve, resou
 import cleanup_old_posts
 import send_content_digest_email
 from backbeat import sweeps
-from backbeat.tasks import TASKS
 
 
 def properties(logical_id: str) -> dict[str, Any]:
@@ -199,14 +199,14 @@ def test_no_function_causes_the_event_that_it_is_called_for() -> None:
 def test_a_function_sends_to_no_other_task_and_to_its_own_only_in_parts() -> None:
     """So chains of messages are as long as one task makes them, which `chains` measures in each unit test."""
     to_itself = set()
-    for task in TASKS:
+    for task in complete():
         name = logical_name(task)
         sent_to = {resource for action, resource in granted(f"{name}Role") if action == "sqs:SendMessage"}
         assert sent_to <= {arn(f"{name}Queue"), arn(f"{name}DeadQueue")}, task
         if arn(f"{name}Queue") in sent_to:
             to_itself.add(task)
-    in_parts = {task for task in TASKS if "sweeps" in (ROOT / f"functions/{task}/{task}.py").read_text("utf-8")}
-    assert to_itself <= in_parts | {"process_media_upload"}  # which splits a notification of several records
+    in_turns = {name for name, task in complete().items() if in_parts(task)}
+    assert to_itself <= in_turns | {"process_media_upload"}  # which splits a notification of several records
 
 
 def test_the_longest_chains_stay_short_of_what_lambda_ends() -> None:

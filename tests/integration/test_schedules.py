@@ -80,9 +80,9 @@ def test_a_stretch_is_played_to_its_end_and_each_run_made_once_though_played_twi
     stretch = ("play", "--from", "2026-11-01", "--to", "2026-11-01T03:00Z", "--json")
     expected = RUNS_BEFORE_THREE_ON_A_SUNDAY
     first, second = backbeat(*stretch), backbeat(*stretch)
-    assert len(first) == 7
-    assert {item["schedule"]: item["sent"] for item in first if item["sent"]} == expected
-    assert {item["schedule"]: item["known"] for item in second if item["known"]} == expected
+    assert {item["schedule"]: item["sent"] for item in first if item["schedule"] in expected} == expected
+    assert {item["schedule"]: item["known"] for item in second if item["schedule"] in expected} == expected
+    assert [item["schedule"] for item in second if item["sent"]] == []
     for item in (*first, *second):
         assert sum(item["outcomes"].values()) == item["runs"]
         assert set(item["outcomes"]) <= {"succeeded", "skipped"}

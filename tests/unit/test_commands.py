@@ -32,7 +32,8 @@ def every_command() -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(every_command())
-ACTING = {path: command for path, command in COMMANDS.items() if path not in ("backbeat", "backbeat mail")}
+HOLDING = ("backbeat", "backbeat mail", "backbeat new")
+ACTING = {path: command for path, command in COMMANDS.items() if path not in HOLDING}
 """Those that do something; the others only hold commands."""
 
 
