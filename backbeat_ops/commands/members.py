@@ -48,7 +48,7 @@ def erase(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a user everywhere: follows, likes, comments, posts with their files, tokens, activity, archived posts.
+    """Erase a user everywhere, with every copy: posts, comments, likes, tokens, archive, reports, dead letters, ledger.
 
     It asks first, as it cannot be undone. It may be repeated, and goes on where it was cut off. Where nothing of the
     user is found, it fails.
@@ -60,7 +60,10 @@ def erase(
     found = asdict(erasing.erase(user_id, at=datetime.now(UTC)))
     if not any(found.values()):
         raise NotFound(f"There is no user {user_id!r} in {stack.name}, and nothing that they left behind.")
-    counts = ", ".join(f"{number:,} {kind}" for kind, number in found.items() if kind not in ("user", "archived"))
+    names = {"letters": "dead letters", "runs": "rows of the ledger"}
+    counts = ", ".join(
+        f"{number:,} {names.get(kind, kind)}" for kind, number in found.items() if kind not in ("user", "archived")
+    )
     rows = counted(found["archived"], "archived row")
     answer(found, f"Erased the user {user_id!r}: {counts}, {rows}.", as_json)
 

@@ -9,6 +9,7 @@ shown again. A post is deleted only as it stands in a manifest that was written 
 `backbeat.posts.archive`.
 """
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ def look(run: Run, mode: str, spec: Json, cursor: Json | None, tally: Tally) -> 
                     tally["bytes"] += size(post, with_files=mode == "report")
         if any(due.values()):
             due["as_of"] = run.now.isoformat()
-            key = f"surveys/{run.id}/{spec['index']}-{page[0].post_id}.json"
+            name = hashlib.sha256(page[0].post_id.encode()).hexdigest()[:16]  # the same whenever the page is listed
+            key = f"surveys/{run.id}/{spec['index']}-{name}.json"
             s3().put_object(Bucket=archive.bucket(), Key=key, Body=json.dumps(due).encode())
 
     index: Any = getattr(Post, spec["index"])

@@ -10,9 +10,8 @@ total is their sum. A run counts a day again if it is among the four, if somethi
 first run, one after more than 400 days, and one with `full`, count all days from the indexes.
 """
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -30,6 +29,8 @@ from backbeat.models import (
     Report,
     User,
     day_keys,
+    report_files,
+    reports_bucket,
     save_if,
     shards,
     update_if,
@@ -205,7 +206,7 @@ def _active(shard: int, days: Sequence[date]) -> dict[date, list[int]]:
 def _posts(partition: str) -> list[Post]:
     """The posts of a partition of the index by day, with what a report needs of them."""
     ids = [row.post_id for row in Post.by_day.query(partition)]
-    wanted = ["post_id", "author_id", "text", "visibility", "created_at", "likes_count", "comments_count"]
+    wanted = ["post_id", "author_id", "visibility", "created_at", "likes_count", "comments_count"]
     return list(Post.batch_get(ids, attributes_to_get=wanted)) if ids else []
 
 
@@ -216,13 +217,8 @@ def _most_liked(posts: list[Post]) -> list[Post]:
 
 
 def _top_post(post: Post) -> dict[str, Any]:
-    return {
-        "post_id": post.post_id,
-        "author_id": post.author_id,
-        "text": cut(post.text, LONGEST_TEXT),
-        "likes": int(post.likes_count),
-        "comments": int(post.comments_count),
-    }
+    """A post in a tally, without its text: tallies are kept for a month, whatever becomes of the post."""
+    return {"post_id": post.post_id, "likes": int(post.likes_count), "comments": int(post.comments_count)}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -240,6 +236,7 @@ def _finish(tallies: list[Tally], run: Run) -> Reported:
         if _store(report, run.now)
     ]
     _publish_from(days)
+    _publish_erased({day for tally in tallies for day in tally.get("changes", ())} - {f"{day}" for day in days})
     advance(run.task.name, run.now)
     (last,) = _load(days[-1], days[-1])
     return Reported(
@@ -297,11 +294,15 @@ def _store_count(day: str, numbers: dict[str, int], seen: int, now: datetime) ->
 
 def _reports(days: list[date], shards: list[Tally], counts: dict[str, dict[str, int]]) -> Iterator[DayReport]:
     """The reports of the days, from the tallies of all shards."""
+    top = {
+        day: _best([post for tally in shards for post in tally["reports"].get(f"{day}", {}).get("top", ())])
+        for day in days
+    }
+    shown = _shown({post["post_id"] for posts in top.values() for post in posts})
     for day in days:
         parts = [tally["reports"][f"{day}"] for tally in shards if f"{day}" in tally["reports"]]
         created = counts[f"{day}"]
         total = {kind: sum(of[kind] for known, of in counts.items() if known <= f"{day}") for kind in KINDS}
-        posts = [TopPost(**post) for part in parts for post in part["top"]]
         active = [sum(of) for of in zip(*(part["active"] for part in parts), strict=True)]
         yield DayReport(
             day=day,
@@ -315,10 +316,33 @@ def _reports(days: list[date], shards: list[Tally], counts: dict[str, dict[str, 
             active_week=active[1],
             active_month=active[2],
             hours=[sum(of) for of in zip(*(part["hours"] for part in parts), strict=True)],
-            top_posts=sorted(posts, key=lambda post: (-post.likes, -post.comments, post.post_id))[:TOP_POSTS],
+            top_posts=[
+                TopPost(**shown[post["post_id"]], likes=post["likes"], comments=post["comments"])
+                for post in top[day]
+                if post["post_id"] in shown
+            ],
             media_processed=_media_processed(day),
             emails_sent=sum(part["emails"] for part in parts),
         )
+
+
+def _best(posts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the best posts of all shards the best, which are looked up by their ids."""
+    return sorted(posts, key=lambda post: (-post["likes"], -post["comments"], post["post_id"]))[:TOP_POSTS]
+
+
+def _shown(ids: Collection[str]) -> dict[str, dict[str, str]]:
+    """What a report shows of posts, by id, but for those that are gone, or public no longer."""
+    wanted = ["post_id", "author_id", "text", "visibility"]
+    return {
+        post.post_id: {"post_id": post.post_id, "author_id": post.author_id, "text": _beginning(post.text)}
+        for post in (Post.batch_get(ids, attributes_to_get=wanted) if ids else ())
+        if post.visibility == "public"
+    }
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
 def _media_processed(day: date) -> int:
@@ -361,21 +385,30 @@ def _publish_from(days: list[date]) -> None:
         update_if(row, [Report.published.set(True)], Report.as_of == row.as_of)
 
 
+def _publish_erased(days: Collection[str]) -> None:
+    """Write the files of days that were marked, where posts were taken out of a report and its files deleted."""
+    for day in days:
+        for row in Report.query("daily", Report.day == day, Report.published == False, consistent_read=True):  # noqa: E712
+            _publish(date.fromisoformat(day))
+            update_if(row, [Report.published.set(True)], Report.as_of == row.as_of)
+
+
 def _publish(day: date) -> None:
     """Write a day's files from what is stored; again, if a newer run has stored something else meanwhile."""
     for _ in range(3):
         *before, report = _load(day - DAY * (DAYS_ON_A_PAGE - 1), day)
         page = to_html(report, before)
+        as_json, as_csv, as_html = report_files(day)
         files = {
-            f"daily/{day}/report.json": (to_json(report), "application/json"),
-            f"daily/{day}/report.csv": (to_csv(report), "text/csv; charset=utf-8"),
-            f"daily/{day}/report.html": (page, "text/html; charset=utf-8"),
+            as_json: (to_json(report), "application/json"),
+            as_csv: (to_csv(report), "text/csv; charset=utf-8"),
+            as_html: (page, "text/html; charset=utf-8"),
         }
         (newest,) = Report.query("daily", scan_index_forward=False, limit=1)
         if newest.day == f"{day}":
             files["latest.html"] = (page, "text/html; charset=utf-8")
         for key, (text, kind) in files.items():
-            s3().put_object(Bucket=os.environ["REPORTS_BUCKET"], Key=key, Body=text.encode(), ContentType=kind)
+            s3().put_object(Bucket=reports_bucket(), Key=key, Body=text.encode(), ContentType=kind)
         if _load(day, day) == [report]:
             return
 

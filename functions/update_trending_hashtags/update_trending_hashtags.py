@@ -7,8 +7,6 @@ for wherever it stands. Nothing is ever added to a count, so that a run may be r
 twice at once: a tally, a week and a row are written whole, and only where they differ.
 """
 
-import json
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -295,7 +293,7 @@ def _tallies(until: datetime) -> dict[datetime, Tally]:
             hour = day.replace(hour=int(row.chunk[1:3]))
             if first <= hour < until:
                 tally = tallies.setdefault(hour, {})
-                for tag, authors in _unpack(row).items():
+                for tag, authors in row.unpack().items():
                     tally.setdefault(tag, {}).update(authors)
     return dict(tallies)
 
@@ -329,7 +327,7 @@ def _week_before(until: datetime, number: int, now: datetime, full: bool) -> Wee
 
 
 def _load_week(end: datetime) -> Week | None:
-    chunks = [_unpack(row) for row in HashtagTally.query(_week_key(end), consistent_read=True)]
+    chunks = [row.unpack() for row in HashtagTally.query(_week_key(end), consistent_read=True)]
     if not chunks:
         return None
     tags = {tag: Tag(*counts) for chunk in chunks for tag, counts in chunk["tags"].items()}
@@ -396,7 +394,7 @@ def _chunked(entries: Sequence[T]) -> list[Sequence[T]]:
 def _save_chunks(period: str, prefix: str, chunks: Sequence[Any], now: datetime, expires: datetime) -> None:
     """Write chunks, numbered under a prefix."""
     for number, chunk in enumerate(chunks):
-        packed = zlib.compress(json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode())
+        packed = HashtagTally.pack(chunk)
         _save(HashtagTally(period, f"{prefix}#{number:03}", packed=packed, as_of=now, expires=expires))
 
 
@@ -406,10 +404,6 @@ def _delete_chunks(period: str, prefix: str, first: int, now: datetime) -> None:
     for row in HashtagTally.query(period, left, consistent_read=True):
         if row.as_of <= now:
             row.delete()
-
-
-def _unpack(row: HashtagTally) -> Any:
-    return json.loads(zlib.decompress(row.packed))
 
 
 lambda_handler = handle.lambda_handler

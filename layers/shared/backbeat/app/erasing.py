@@ -1,9 +1,14 @@
-"""How a user is erased: everywhere, the archive of deleted posts included."""
+"""How a user is erased: everywhere, with every copy of what they wrote, and what names them."""
 
+import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from backbeat.mail import digest
+from backbeat.aws import dynamodb, sqs
+from backbeat.mail.digest import week_of
 from backbeat.models import (
     ACTIVITY_KEPT,
     Activity,
@@ -11,16 +16,29 @@ from backbeat.models import (
     DayCounts,
     Delivery,
     Follow,
+    HashtagTally,
     Like,
     Notification,
     Post,
+    Report,
+    RunRecord,
     Token,
     User,
     day_key,
     delete_all,
+    reports_bucket,
+    update_if,
 )
 from backbeat.models.arguments import checked
-from backbeat.posts import archive
+from backbeat.posts import archive, files
+from backbeat.posts.hashtags import fold
+from backbeat.queues import dead_queue, queue_url
+from backbeat.tasks import TASKS
+
+DIGESTS_KEPT = timedelta(days=100)
+"""For how long the delivery of a digest is looked for; its row is kept for 90 days, and DynamoDB deletes days late."""
+ERASED = "(erased)"
+"""What stands in the ledger in place of an erased user's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +48,9 @@ class Erased:
     Attributes:
         user: Whether their own row was there.
         archived: Posts, comments and likes of theirs in the archive of deleted posts.
+        reports: Daily reports that showed a post of theirs.
+        letters: Dead letters that named them.
+        runs: Rows of the ledger that named them, and do no longer.
     """
 
     user: bool
@@ -40,6 +61,9 @@ class Erased:
     tokens: int
     notifications: int
     archived: int
+    reports: int = 0
+    letters: int = 0
+    runs: int = 0
 
 
 @checked
@@ -48,26 +72,168 @@ def erase(user_id: str, *, at: datetime) -> Erased:
 
     Whoever is left keeps true counts. It may be repeated, and goes on where it was cut off; the user's own
     row goes last. A user who does not exist is no error here: what was left of them is looked for all the same.
-    Indexes lag behind their tables, so the application stops the user from writing first.
+    They have left first (`User.leave`), so that they write nothing meanwhile, and nobody follows them.
 
-    The stack's buckets are found in the environment: `MEDIA_BUCKET`, `UPLOADS_BUCKET` and `ARCHIVE_BUCKET`. The archive
-    is read whole, so this takes the longer the more of it there is.
+    The stack's buckets are found in the environment: `MEDIA_BUCKET`, `UPLOADS_BUCKET`, `ARCHIVE_BUCKET` and, where a
+    report shows a post of theirs, `REPORTS_BUCKET`; its queues by `BACKBEAT_STACK`. The archive, the ledger, the
+    tallies of hashtags and the notifications are read whole, so this takes the longer the more there is of them.
+
+    Raises:
+        LookupError: The environment does not name a bucket; nothing was deleted.
     """
+    files.buckets(), archive.bucket()
+    reports = Report.showing(user_id)
+    if reports:
+        reports_bucket()
+    update_if(User(user_id), [User.deleted_at.set(at)], User.user_id.exists() & User.deleted_at.does_not_exist())
+    _forget_activity(user_id, at)
     follows = sum(User.unfollow(user_id, row.followed_id, at=at) for row in Follow.query(user_id))
     follows += sum(User.unfollow(row.follower_id, user_id, at=at) for row in Follow.by_followed.query(user_id))
     likes = sum(Post.unlike(row.post_id, user_id, at=at) for row in Like.by_user.query(user_id))
     comments = sum(Post.uncomment(row.post_id, row.comment_id, at=at) for row in Comment.by_author.query(user_id))
-    posts = sum(Post.remove(row.post_id, at=at) for row in Post.by_author.query(user_id))
+    post_ids = [row.post_id for row in Post.by_author.query(user_id)]
+    HashtagTally.forget(user_id, {fold(tag) for post in Post.batch_get(post_ids) for tag in post.hashtags or ()})
+    posts = sum(Post.remove(post_id, at=at) for post_id in post_ids)
+    for report in reports:
+        report.forget(user_id)
     tokens = delete_all(Token, Token.query(user_id))
     notifications = delete_all(Notification, Notification.query(user_id))
-    days = (at - timedelta(days=days) for days in range(ACTIVITY_KEPT.days + 1))
-    delete_all(Activity, (Activity(day_key(day, user_id), user_id) for day in days))
+    notifications += delete_all(Notification, _notifications_about(user_id))
     archived = archive.forget(user_id)
+    archive.unlist(set(post_ids))
+    letters = _forget_letters(user_id, post_ids)
+    runs = _forget_runs(user_id)
+    weeks = {week_of(at - timedelta(days=days)) for days in range(-7, DIGESTS_KEPT.days, 7)}
+    delete_all(Delivery, (Delivery(f"content_digest:{week}:{user_id}") for week in weeks))
     joined = [user.day for user in User.query(user_id)]
-    # One week more at each end: rows go some days after they expire, and a week may have just begun.
-    weeks = range(-1, digest.KEPT // digest.WEEK + 3)
-    mails = [f"welcome:{user_id}", *(digest.delivery_id(user_id, at - week * digest.WEEK) for week in weeks)]
-    delete_all(Delivery, (Delivery(mail) for mail in mails))
+    Delivery(f"welcome:{user_id}").delete()
     User(user_id).delete()
     DayCounts.mark(joined)
-    return Erased(bool(joined), follows, likes, comments, posts, tokens, notifications, archived)
+    return Erased(
+        bool(joined), follows, likes, comments, posts, tokens, notifications, archived, len(reports), letters, runs
+    )
+
+
+def _forget_activity(user_id: str, at: datetime) -> None:
+    """Delete what is known of the days on which a user was active: the last, and those on which they made something."""
+    made: list[Any] = [*User.query(user_id), *Follow.query(user_id)]
+    made += Post.batch_get([row.post_id for row in Post.by_author.query(user_id)])
+    made += Comment.batch_get([(row.post_id, row.comment_id) for row in Comment.by_author.query(user_id)])
+    made += Like.batch_get([(row.post_id, row.user_id) for row in Like.by_user.query(user_id)])
+    times = [row.created_at for row in made]
+    times += [at - timedelta(days=days) for days in range(-1, ACTIVITY_KEPT.days + 10)]
+    days = sorted({day_key(time, user_id) for time in times})
+    delete_all(Activity, (Activity(day, user_id) for day in days))
+
+
+def _naming(user_id: str, *, strictly: bool = False) -> re.Pattern[str]:
+    """Where a text names a user: by their id as a word or, if it is short or a number, in quotes or behind a sign."""
+    before = r"(?<=['\"/:@=])" if strictly or len(user_id) < 4 or user_id.isdigit() else r"(?<![0-9A-Za-z_])"
+    return re.compile(rf"{before}{re.escape(user_id)}(?![0-9A-Za-z_])")
+
+
+def _without(value: Any, user_id: str, pattern: re.Pattern[str]) -> Any:
+    """A JSON value in which no text names a user."""
+    match value:
+        case str():
+            return ERASED if value == user_id else pattern.sub(ERASED, value)
+        case list():
+            return [_without(item, user_id, pattern) for item in value]
+        case dict():
+            return {_without(key, user_id, pattern): _without(item, user_id, pattern) for key, item in value.items()}
+    return value
+
+
+def _notifications_about(user_id: str) -> Iterator[Notification]:
+    """What others were told whose link, or whose text by an `@` or quotes, names a user."""
+    pattern = _naming(user_id, strictly=True)
+    about = Notification.text.contains(user_id) | Notification.link.contains(user_id)
+    for row in Notification.scan(filter_condition=about):
+        if pattern.search(row.text) or pattern.search(row.link or ""):
+            yield row
+
+
+def _forget_letters(user_id: str, post_ids: list[str]) -> int:
+    """Delete the dead letters that name a user or an upload for a post of theirs; return how many.
+
+    Letters are received to be looked at, so all of them are hidden from others meanwhile.
+    """
+    pattern = _naming(user_id)
+    uploads = tuple(f"posts/{post_id}/" for post_id in post_ids)
+    found = 0
+    for task in TASKS.values():
+        url = queue_url(dead_queue(task.queue))
+        others: list[str] = []
+        waiting = sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+        while int(waiting["Attributes"]["ApproximateNumberOfMessages"]):
+            letters = sqs().receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=10,
+                VisibilityTimeout=60,
+                WaitTimeSeconds=1,  # so that all of SQS's servers are asked
+                MessageAttributeNames=["All"],
+            )
+            for letter in letters.get("Messages", []):
+                said = [attribute.get("StringValue", "") for attribute in letter.get("MessageAttributes", {}).values()]
+                if _names(letter["Body"], user_id, pattern, uploads) or any(map(pattern.search, said)):
+                    sqs().delete_message(QueueUrl=url, ReceiptHandle=letter["ReceiptHandle"])
+                    found += 1
+                else:
+                    others.append(letter["ReceiptHandle"])
+            if not letters.get("Messages"):
+                break
+        for receipt in others:
+            sqs().change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
+    return found
+
+
+def _names(body: str, user_id: str, pattern: re.Pattern[str], uploads: tuple[str, ...]) -> bool:
+    """Whether a message names a user or an upload of theirs; one that is no JSON is looked at as a text."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        content = body
+    text = json.dumps(content, ensure_ascii=False)
+    return _without(content, user_id, pattern) != content or any(upload in text for upload in uploads)
+
+
+def _forget_runs(user_id: str) -> int:
+    """Take a user's id out of the ledger, and out of what runs in parts have kept; return how many rows that were."""
+    table, pattern, found = RunRecord.Meta.table_name, _naming(user_id), 0
+    texts, plain = ("result", "spec", "tally", "cursor"), ("error",)
+    names = {f"#{number}": name for number, name in enumerate((*texts, *plain, "run_id"))}
+    values = {":id": {"S": user_id}, ":escaped": {"S": json.dumps(user_id)[1:-1]}}
+    pages = (
+        dynamodb()
+        .get_paginator("scan")
+        .paginate(
+            TableName=table,
+            FilterExpression=" OR ".join(f"contains({name}, {value})" for name in names for value in values),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+        )
+    )
+    for item in (item for page in pages for item in page["Items"]):
+        key: Any = {name: item[name] for name in ("task_day", "run_id")}
+        if _without(item["run_id"]["S"], user_id, pattern) != item["run_id"]["S"]:
+            dynamodb().delete_item(TableName=table, Key=key)
+            found += 1
+            continue
+        changed: dict[str, str] = {}
+        for name in (name for name in (*texts, *plain) if "S" in item.get(name, {})):
+            kept = item[name]["S"]
+            content = json.loads(kept) if name in texts else kept
+            without = _without(content, user_id, pattern)
+            if without != content:
+                changed[name] = json.dumps(without) if name in texts else without
+        for name, value in changed.items():
+            dynamodb().update_item(
+                TableName=table,
+                Key=key,
+                UpdateExpression="SET #name = :value",
+                ConditionExpression="attribute_exists(run_id)",
+                ExpressionAttributeNames={"#name": name},
+                ExpressionAttributeValues={":value": {"S": value}},
+            )
+        found += bool(changed)
+    return found

@@ -20,7 +20,7 @@ from backbeat.models.keys import day_key, day_keys, shard_of, shards, slice_key,
 from backbeat.models.mail import Delivery, DigestSelection
 from backbeat.models.notifications import NOTIFICATION_KEPT, Notification
 from backbeat.models.posts import Comment, Like, Post, delete_post
-from backbeat.models.reports import DayCounts, Report
+from backbeat.models.reports import DayCounts, Report, report_files, reports_bucket
 from backbeat.models.runs import DayTotals, RunRecord, SweepPart, SweepRun, Watermark
 from backbeat.models.tables import TABLES, bind
 from backbeat.models.tokens import Token, TokenReused
@@ -65,6 +65,8 @@ __all__ = [
     "delete_all",
     "delete_if",
     "delete_post",
+    "report_files",
+    "reports_bucket",
     "save_if",
     "shard_of",
     "shards",

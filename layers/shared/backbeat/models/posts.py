@@ -34,7 +34,7 @@ from backbeat.models.base import (
 )
 from backbeat.models.keys import day_key
 from backbeat.models.reports import DayCounts
-from backbeat.models.users import Activity, User, count_user
+from backbeat.models.users import Activity, User, count_user, here, no_user
 from backbeat.posts.files import buckets, delete_files, files_of
 from backbeat.posts.hashtags import distinct_tags
 
@@ -188,7 +188,7 @@ class Post(Made):
         """Add a post, with the hashtags of its text, unless others are given; return whether it is new.
 
         Raises:
-            User.DoesNotExist: There is no such author.
+            User.DoesNotExist: There is no such author, or they have left.
             ValueError: One of the hashtags is none.
         """
         post = Post.new(
@@ -196,11 +196,11 @@ class Post(Made):
         )
 
         new = Save(post, Post.post_id.does_not_exist())
-        unmet = write_together(new, count_user(author_id, User.posts_count.add(1), at))
+        unmet = write_together(new, count_user(author_id, User.posts_count.add(1), at, here=True))
         if new in unmet:
             return False
         if unmet:
-            raise User.DoesNotExist(f"user {author_id!r} does not exist")
+            raise no_user(author_id)
         Activity.record(author_id, at=at)
         return True
 
@@ -211,7 +211,7 @@ class Post(Made):
 
         Raises:
             Post.DoesNotExist: There is no such post.
-            User.DoesNotExist: There is no such user.
+            User.DoesNotExist: There is no such user, or they have left.
         """
         new = Save(Like(post_id, user_id, created_at=at), Like.post_id.does_not_exist())
         return _add_to_post(new, post_id, user_id, Post.likes_count.add(1), at)
@@ -232,7 +232,7 @@ class Post(Made):
 
         Raises:
             Post.DoesNotExist: There is no such post.
-            User.DoesNotExist: There is no such author.
+            User.DoesNotExist: There is no such author, or they have left.
         """
         comment = Comment.new(post_id, comment_id, author_id=author_id, text=text, created_at=at)
         new = Save(comment, Comment.post_id.does_not_exist())
@@ -260,7 +260,7 @@ class Post(Made):
 
         Raises:
             Post.DoesNotExist: There is no such post.
-            User.DoesNotExist: There is no such user.
+            User.DoesNotExist: There is no such user, or they have left.
         """
         _write_by(user_id, post_id, at, _count_post(post_id, Post.shares_count.add(1), at))
 
@@ -343,14 +343,14 @@ def _add_to_post(new: Save, post_id: str, user_id: str, change: Action, at: date
 
 def _write_by(user_id: str, post_id: str, at: datetime, counted: Update, *new: Save) -> list[Write]:
     """Write what a user does with a post, and that they were active; return the new rows that are there already."""
-    by = Check(User, user_id, User.user_id.exists())
+    by = Check(User, user_id, here())
     unmet = write_together(counted, by, *new)
     there: list[Write] = [write for write in unmet if write in new]
     if not there:
         if counted in unmet:
             raise Post.DoesNotExist(f"post {post_id!r} does not exist")
         if by in unmet:
-            raise User.DoesNotExist(f"user {user_id!r} does not exist")
+            raise no_user(user_id)
         Activity.record(user_id, at=at)
     return there
 

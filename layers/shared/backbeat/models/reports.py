@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 from pynamodb.attributes import (
@@ -15,9 +16,8 @@ from pynamodb.attributes import (
 from pynamodb.indexes import GlobalSecondaryIndex
 from pynamodb.models import Model
 
-from backbeat.models.base import (
-    Table,
-)
+from backbeat.aws import s3
+from backbeat.models.base import Table
 
 
 class Report(Model):
@@ -39,6 +39,45 @@ class Report(Model):
     figures = JSONAttribute()
     published = BooleanAttribute(default=False)
     as_of = UTCDateTimeAttribute()
+
+    @staticmethod
+    def showing(author_id: str) -> list["Report"]:
+        """The reports that show a post of an author."""
+        return [row for row in Report.query("daily", consistent_read=True) if row.without(author_id) != row.figures]
+
+    def without(self, author_id: str) -> dict[str, Any]:
+        """What it says, without the posts of an author."""
+        top = [post for post in self.figures["top_posts"] if post["author_id"] != author_id]
+        return {**self.figures, "top_posts": top}
+
+    def forget(self, author_id: str) -> None:
+        """Take an author's posts out, and delete the files that show them; the next daily run makes these again.
+
+        Raises:
+            LookupError: The environment does not name the bucket, `REPORTS_BUCKET`.
+        """
+        bucket = reports_bucket()
+        self.update([Report.figures.set(self.without(author_id)), Report.published.set(False)])
+        DayCounts.mark([self.day])
+        (newest,) = Report.query("daily", scan_index_forward=False, limit=1)
+        for key in (*report_files(self.day), *(["latest.html"] if newest.day == self.day else [])):
+            s3().delete_object(Bucket=bucket, Key=key)
+
+
+def report_files(day: date | str) -> tuple[str, str, str]:
+    """The keys of a day's files: for programs, spreadsheets and people."""
+    return f"daily/{day}/report.json", f"daily/{day}/report.csv", f"daily/{day}/report.html"
+
+
+def reports_bucket() -> str:
+    """The bucket of the reports' files.
+
+    Raises:
+        LookupError: The environment does not name it.
+    """
+    if "REPORTS_BUCKET" not in os.environ:
+        raise LookupError("REPORTS_BUCKET is not set: the environment must name the bucket of the daily reports")
+    return os.environ["REPORTS_BUCKET"]
 
 
 class DayCounts(Model):

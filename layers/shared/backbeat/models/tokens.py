@@ -104,7 +104,7 @@ class Token(Made):
             The token as it is there.
 
         Raises:
-            User.DoesNotExist: There is no such user.
+            User.DoesNotExist: There is no such user, or they have left.
             ValueError: The kind is unknown, or a token that is no session does not expire.
         """
         if kind not in ("access", "refresh", "session"):
@@ -127,7 +127,7 @@ class Token(Made):
         Raises:
             Token.DoesNotExist: There is no such token, or it has expired.
             TokenReused: It was exchanged before, or another of its family was; the family is revoked.
-            User.DoesNotExist: There is no such user.
+            User.DoesNotExist: There is no such user, or they have left.
             ValueError: There is a token called `new_id` already.
         """
         old = Token.get(user_id, token_id, consistent_read=True)
@@ -158,7 +158,7 @@ class Token(Made):
 
         Raises:
             Token.DoesNotExist: There is no such token.
-            User.DoesNotExist: There is no such user.
+            User.DoesNotExist: There is no such user, or they have left.
         """
         token = Token.get(user_id, token_id, consistent_read=True)
         actions: list[Action] = [Token.expires_at.set(expires_at), Token.due_day.set(day_key(expires_at, token_id))]
@@ -173,7 +173,7 @@ class Token(Made):
 
         Raises:
             Token.DoesNotExist: There is no such session.
-            User.DoesNotExist: There is no such user.
+            User.DoesNotExist: There is no such user, or they have left.
         """
         actions = [Token.last_seen_at.set(at), Token.seen_day.set(day_key(at, token_id))]
         _use(Token(user_id, token_id), actions, at)

@@ -1,6 +1,10 @@
 """Hashtags: tallies, what each came to, and which ones trend."""
 
+import json
 import os
+import zlib
+from collections.abc import Collection
+from typing import Any
 
 from pynamodb.attributes import (
     BinaryAttribute,
@@ -13,9 +17,7 @@ from pynamodb.attributes import (
 )
 from pynamodb.models import Model
 
-from backbeat.models.base import (
-    Table,
-)
+from backbeat.models.base import Table, delete_if, update_if
 
 
 class HashtagTally(Model):
@@ -36,6 +38,38 @@ class HashtagTally(Model):
     packed = BinaryAttribute(legacy_encoding=False)
     as_of = UTCDateTimeAttribute()
     expires = TTLAttribute()
+
+    @staticmethod
+    def pack(chunk: Any) -> bytes:
+        """A chunk as it is kept."""
+        return zlib.compress(json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode())
+
+    def unpack(self) -> Any:
+        """The chunk: of an hour, by tag and author, in how many posts; of a week, `authors`, and `tags` by tag."""
+        return json.loads(zlib.decompress(self.packed))
+
+    @staticmethod
+    def forget(user_id: str, tags: Collection[str]) -> None:
+        """Take a user out of all tallies, and the tags that they alone have used.
+
+        Args:
+            user_id: The user.
+            tags: The folded tags that they have used.
+        """
+        alone = {*tags}
+        for row in HashtagTally.scan(consistent_read=True):
+            chunk = row.unpack()
+            if "tags" in chunk and "authors" in chunk and row.period.startswith("week"):
+                kept = {tag: of for tag, of in chunk["tags"].items() if not (tag in alone and of[1] <= 1)}
+                left: Any = {**chunk, "tags": kept}
+            else:
+                without = {tag: {who: n for who, n in of.items() if who != user_id} for tag, of in chunk.items()}
+                left = {tag: of for tag, of in without.items() if of}
+            if left != chunk:
+                # Else a run has counted it anew, from posts that are gone.
+                update_if(row, [HashtagTally.packed.set(HashtagTally.pack(left))], HashtagTally.as_of == row.as_of)
+        for tag in alone:
+            delete_if(Hashtag(tag), Hashtag.authors <= 1)
 
 
 class Hashtag(Model):

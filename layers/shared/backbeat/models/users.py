@@ -158,19 +158,19 @@ class User(Made):
 
         Raises:
             ValueError: They are one and the same.
-            User.DoesNotExist: One of them does not exist.
+            User.DoesNotExist: One of them does not exist, or has left.
         """
         if user_id == followed_id:
             raise ValueError(f"user {user_id!r} cannot follow themselves")
 
         new = Save(Follow(user_id, followed_id, created_at=at), Follow.follower_id.does_not_exist())
-        following = count_user(user_id, User.following_count.add(1), at)
-        followed = count_user(followed_id, User.followers_count.add(1), at)
+        following = count_user(user_id, User.following_count.add(1), at, here=True)
+        followed = count_user(followed_id, User.followers_count.add(1), at, here=True)
         unmet = write_together(new, following, followed)
         if new in unmet:
             return False
         if unmet:
-            raise User.DoesNotExist(f"user {user_id if following in unmet else followed_id!r} does not exist")
+            raise no_user(user_id if following in unmet else followed_id)
         Activity.record(user_id, at=at)
         return True
 
@@ -190,11 +190,11 @@ class User(Made):
         """Note that a user has come back; an older time than the last known changes nothing but the day's activity.
 
         Raises:
-            User.DoesNotExist: There is no such user.
+            User.DoesNotExist: There is no such user, or they have left.
         """
         actions, newer = _login(user_id, at)
-        if not update_if(User(user_id), actions, newer):
-            User.get(user_id)  # raises where the reason is that there is none
+        if not update_if(User(user_id), actions, newer) and not _is_here(user_id):
+            raise no_user(user_id)
         Activity.record(user_id, at=at)
 
 
@@ -207,15 +207,15 @@ def write_with_login(user_id: str, at: datetime, *writes: Write) -> list[Write]:
         The writes whose conditions did not hold, and then nothing was written; none of them where all was.
 
     Raises:
-        User.DoesNotExist: There is no such user, and the other conditions hold.
+        User.DoesNotExist: There is no such user, or they have left, and the other conditions hold.
     """
     login: Write = Update(User(user_id), *_login(user_id, at))
     unmet = write_together(login, *writes)
     if unmet == [login]:
-        login = Check(User, user_id, User.user_id.exists())
+        login = Check(User, user_id, here())
         unmet = write_together(login, *writes)
         if unmet == [login]:
-            raise User.DoesNotExist(f"user {user_id!r} does not exist")
+            raise no_user(user_id)
     if not unmet:
         Activity.record(user_id, at=at)
     return [write for write in unmet if write is not login]
@@ -224,13 +224,30 @@ def write_with_login(user_id: str, at: datetime, *writes: Write) -> list[Write]:
 def _login(user_id: str, at: datetime) -> tuple[list[Action], Condition]:
     """The change of a login, and its condition: that the user is there, and was not seen later."""
     newer = User.last_login_at.does_not_exist() | (User.last_login_at < at)
-    return [User.last_login_at.set(at), User.login_day.set(day_key(at, user_id))], User.user_id.exists() & newer
+    return [User.last_login_at.set(at), User.login_day.set(day_key(at, user_id))], here() & newer
 
 
-def count_user(user_id: str, change: Action, at: datetime) -> Update:
-    """The change of a count of a user that exists, which marks the user as touched."""
+def here() -> Condition:
+    """The condition that a user exists and has not left."""
+    exists_and_stays: Condition = User.user_id.exists() & User.deleted_at.does_not_exist()
+    return exists_and_stays
+
+
+def no_user(user_id: str) -> Exception:
+    """The error that a user is not here, with the reason."""
+    has_left = User.count(user_id, consistent_read=True)
+    return User.DoesNotExist(f"user {user_id!r} {'has left' if has_left else 'does not exist'}")
+
+
+def _is_here(user_id: str) -> bool:
+    return any(not user.deleted_at for user in User.query(user_id, consistent_read=True))
+
+
+def count_user(user_id: str, change: Action, at: datetime, *, here: bool = False) -> Update:
+    """The change of a count of a user that exists (and has not left), which marks the user as touched."""
     touch = [User.touched_at.set(at), User.touched_day.set(day_key(at, user_id))]
-    return Update(User(user_id), [change, *touch], User.user_id.exists())
+    exists = User.user_id.exists()
+    return Update(User(user_id), [change, *touch], exists & User.deleted_at.does_not_exist() if here else exists)
 
 
 class FollowsByFollowed(GlobalSecondaryIndex["Follow"]):

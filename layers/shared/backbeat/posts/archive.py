@@ -13,7 +13,7 @@ import gzip
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -67,7 +67,13 @@ class Restored:
 
 
 def bucket() -> str:
-    """The archive bucket's name."""
+    """The archive bucket's name.
+
+    Raises:
+        LookupError: The environment does not give it.
+    """
+    if "ARCHIVE_BUCKET" not in os.environ:
+        raise LookupError("ARCHIVE_BUCKET is not set: the environment must name the bucket of the archive")
     return os.environ["ARCHIVE_BUCKET"]
 
 
@@ -146,7 +152,7 @@ def days_of(entry: Entry) -> list[str]:
 
 
 def manifests(prefix: str) -> Iterator[str]:
-    """The keys of the manifests under a prefix: `archive/` for all, `archive/<run>/` for those of a run."""
+    """The keys under a prefix: `archive/` for all manifests, `archive/<run>/` for those of a run, `surveys/`."""
     for page in s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix):
         for found in page.get("Contents", []):
             yield found["Key"]
@@ -186,8 +192,10 @@ def restore(survey: str, *, at: datetime) -> Restored:
 def forget(user_id: str) -> int:
     """Take a user's posts, comments and likes out of every manifest; return how many rows that were."""
     forgotten = 0
+    theirs: set[str] = set()
     for key in list(manifests("archive/")):
         entries = read(key)
+        theirs |= {entry["post"]["post_id"]["S"] for entry in entries if entry["post"]["author_id"]["S"] == user_id}
         kept = [
             Entry(
                 post=entry["post"],
@@ -200,15 +208,33 @@ def forget(user_id: str) -> int:
         ]
         if kept != entries:
             forgotten += _rows(entries) - _rows(kept)
-            s3().put_object(Bucket=bucket(), Key=key, Body=_packed(kept), ContentType="application/gzip")
-            delete_files(
-                [
-                    File(bucket=bucket(), key=key, version_id=version["VersionId"], size=version["Size"])
-                    for version in s3().list_object_versions(Bucket=bucket(), Prefix=key).get("Versions", [])
-                    if version["Key"] == key and not version["IsLatest"]
-                ]
-            )
+            _replace(key, _packed(kept), "application/gzip")
+    unlist(theirs)
     return forgotten
+
+
+def unlist(post_ids: Collection[str]) -> None:
+    """Take posts off the lists of the surveys."""
+    for key in list(manifests("surveys/")) if post_ids else ():
+        page = json.loads(s3().get_object(Bucket=bucket(), Key=key)["Body"].read())
+        without = {
+            name: [post_id for post_id in of if post_id not in post_ids] if isinstance(of, list) else of
+            for name, of in page.items()
+        }
+        if without != page:
+            _replace(key, json.dumps(without).encode(), "application/json")
+
+
+def _replace(key: str, body: bytes, content_type: str) -> None:
+    """Write an object anew, and delete what it was before."""
+    s3().put_object(Bucket=bucket(), Key=key, Body=body, ContentType=content_type)
+    delete_files(
+        [
+            File(bucket=bucket(), key=key, version_id=version["VersionId"], size=version["Size"])
+            for version in s3().list_object_versions(Bucket=bucket(), Prefix=key).get("Versions", [])
+            if version["Key"] == key and not version["IsLatest"]
+        ]
+    )
 
 
 def _rows(entries: Sequence[Entry]) -> int:
