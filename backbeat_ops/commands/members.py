@@ -20,9 +20,9 @@ def restore(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Bring back the posts that a run of cleanup_old_posts deleted, with their comments and likes.
+    """Bring back the posts that a run of cleanup_old_posts deleted or hid, with their comments and likes.
 
-    It may be repeated: what is there stays as it is. The posts' files are gone.
+    It may be repeated: what is there stays as it is. The files of deleted posts are gone.
     """
     _bind(the_stack(context))
     try:
@@ -35,6 +35,8 @@ def restore(
         counted(restored.likes, "like"),
     )
     text = f"Restored {posts}, {comments} and {likes}."
+    if restored.shown:
+        text += f" {counted(restored.shown, 'post was', 'posts were')} hidden, and shown again."
     if restored.there:
         text += f" {counted(restored.there, 'post was', 'posts were')} there already."
     if restored.files:

@@ -88,7 +88,7 @@ class Taken:
         comments: Comments deleted with their posts.
         files: Versions of files deleted with their posts.
         bytes: The size of those files.
-        restore: What `backbeat restore` brings the deleted posts back by.
+        restore: What `backbeat restore` brings the deleted posts back by, and shows the hidden ones again.
     """
 
     hidden: int
@@ -265,8 +265,7 @@ def hide_or_show(post: Post, now: datetime) -> str:
             ]
         case "show":
             done = "shown"
-            actions = [Post.visibility.set(post.hidden_from), Post.hidden_from.remove()]
-            actions += [Post.hidden_at.remove(), Post.hidden_day.remove()]
+            actions = post.shown()
         case _:
             return "changed"
     Changed.note("post", post.post_id)

@@ -203,6 +203,38 @@ def test_a_restore_brings_back_every_row_as_it_was(due: Any, queue: Queue) -> No
         archive.restore("another", at=SUNDAY)
 
 
+def test_a_restore_of_a_run_that_only_hid_shows_its_posts_again(posts: None, queue: Queue) -> None:
+    result = run_at(handle, queue, SUNDAY)
+    assert (result["hidden"], result["deleted"]) == (2, 0)
+    Post.unhide("old", at=SUNDAY)
+    assert not Post.unhide("old", at=SUNDAY)
+    restored = archive.restore(result["restore"], at=SUNDAY + DAY)
+    assert (restored.shown, restored.posts, restored.there) == (1, 0, 0)
+    assert hidden() == set()
+    post = Post.get("ancient")
+    assert (post.visibility, post.hidden_from, post.hidden_at, post.hidden_day) == ("followers", None, None, None)
+    assert archive.restore(result["restore"], at=SUNDAY + DAY).shown == 0
+    assert run_at(handle, queue, SUNDAY + WEEK)["to_delete"] == 0
+
+
+@pytest.mark.parametrize("files_left", [False, True])
+def test_a_restored_post_shows_only_what_is_there(due: Any, queue: Queue, files_left: bool) -> None:
+    """And takes its picture when it is uploaded again."""
+    media = {"aa": {"recipe": "1", "renditions": [{"key": "posts/one/aa-1/small.webp", "width": 320}]}}
+    uploads = {"posts/one/a.jpg": {"order": "9", "hash": "aa", "doomed": []}}
+    Post("one").update([Post.media.set(media), Post.media_status.set("ready"), Post.media_uploads.set(uploads)])
+    result = run_at(handle, queue, SUNDAY)
+    if files_left:
+        put("posts/one/aa-1/small.webp")
+    archive.restore(result["restore"], at=SUNDAY + DAY)
+    post = Post.get("one")
+    if files_left:
+        assert (post.media.as_dict(), post.media_status, len(post.media_uploads.as_dict())) == (media, "ready", 1)
+    else:
+        assert (post.media.as_dict(), post.media_status, post.media_uploads) == ({}, None, None)
+    assert Post.get("two").text == "I am two"
+
+
 def test_a_restore_needs_no_author(due: Any, queue: Queue) -> None:
     survey = run_at(handle, queue, SUNDAY)["restore"]
     User("ann").delete()

@@ -314,6 +314,25 @@ class Post(Made):
         """
         _touch_post(post_id, Post.legal_hold.set(legal), at)
 
+    @staticmethod
+    @checked
+    def unhide(post_id: str, *, at: datetime) -> bool:
+        """Show a post again that `cleanup_old_posts` has hidden, to whom it was shown before; return whether it was.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        post = Post.get(post_id, consistent_read=True)
+        if not post.hidden_at:
+            return False
+        touch = Post.touched_day.set(day_key(at, post_id))
+        return update_if(post, [*post.shown(), touch], Post.hidden_at == post.hidden_at)
+
+    def shown(self) -> list[Action]:
+        """What shows a hidden post again."""
+        visibility = Post.visibility.set(self.hidden_from or "public")
+        return [visibility, Post.hidden_from.remove(), Post.hidden_at.remove(), Post.hidden_day.remove()]
+
 
 def delete_post(post: Post, condition: Condition, *, at: datetime) -> bool:
     """Delete a post's row, if a condition holds, and count it off its author's; return whether it did."""

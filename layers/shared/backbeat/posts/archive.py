@@ -53,6 +53,7 @@ class Restored:
         posts: Posts restored.
         comments: Comments restored.
         likes: Likes restored.
+        shown: Posts that the run had only hidden, and that are shown again.
         there: Posts that were there already, and stay as they are.
         files: Files that the posts had; a manifest names them, but does not hold them.
         bytes: The size of those files.
@@ -61,6 +62,7 @@ class Restored:
     posts: int
     comments: int
     likes: int
+    shown: int
     there: int
     files: int
     bytes: int
@@ -162,22 +164,24 @@ def manifests(prefix: str) -> Iterator[str]:
 def restore(survey: str, *, at: datetime) -> Restored:
     """Bring the posts of a run back, with their comments and likes, as they were before they were hidden.
 
-    It may be repeated: what is there stays as it is.
+    Posts that the run has only hidden are shown again. It may be repeated: what is there stays as it is.
 
     Args:
         survey: The id of the run, as the ledger names it.
         at: When this happens; the authors are marked as touched.
 
     Raises:
-        LookupError: The run has no manifest.
+        LookupError: The run has neither a manifest nor a survey.
     """
-    keys = list(manifests(f"archive/{survey}/"))
-    if not keys:
-        raise LookupError(f"run {survey!r} has no manifest in s3://{bucket()}/archive/")
+    keys, pages = list(manifests(f"archive/{survey}/")), list(manifests(f"surveys/{survey}/"))
+    if not keys and not pages:
+        raise LookupError(f"run {survey!r} has no manifest and no survey in s3://{bucket()}")
     total: Counter[str] = Counter()
+    for key in pages:
+        total["shown"] += _unhide(json.loads(s3().get_object(Bucket=bucket(), Key=key)["Body"].read()), at)
     for key in keys:
         for entry in read(key):
-            if _put_post(as_before_hiding(entry["post"]), at):
+            if _put_post(with_media_that_is_there(as_before_hiding(entry["post"])), at):
                 total["posts"] += 1
                 total["files"] += len(entry["files"])
                 total["bytes"] += sum(file["size"] for file in entry["files"])
@@ -187,6 +191,13 @@ def restore(survey: str, *, at: datetime) -> Restored:
             total["likes"] += sum(_put(Like, like) for like in entry["likes"])
             DayCounts.mark(days_of(entry))
     return Restored(**{field.name: total[field.name] for field in fields(Restored)})
+
+
+def _unhide(page: dict[str, Any], at: datetime) -> int:
+    """Show the posts again that were hidden for being on a page of a survey; return how many."""
+    as_of = datetime.fromisoformat(page["as_of"])
+    posts = Post.batch_get(page["hide"], consistent_read=True) if page["hide"] else ()
+    return sum(Post.unhide(post.post_id, at=at) for post in posts if post.hidden_at and post.hidden_at >= as_of)
 
 
 def forget(user_id: str) -> int:
@@ -245,6 +256,26 @@ def as_before_hiding(post: Item) -> Item:
     """A post's row as it was before `cleanup_old_posts` hid it."""
     shown = {name: value for name, value in post.items() if name not in ("hidden_at", "hidden_day", "hidden_from")}
     return shown | ({"visibility": post["hidden_from"]} if "hidden_from" in post else {})
+
+
+def with_media_that_is_there(post: Item) -> Item:
+    """A post's row that shows only renditions whose files are there, and takes every upload that is not for a new one.
+
+    The files of an archived post were deleted, unless that was cut off. What the row says of them is not believed.
+    """
+    media: Item = post.get("media", {}).get("M", {})
+    if not media:
+        return post
+    there = {file["key"] for file in files_of(post["post_id"]["S"]) if file["size"]}
+    kept = {
+        content_hash: entry
+        for content_hash, entry in media.items()
+        if {rendition["M"]["key"]["S"] for rendition in entry["M"].get("renditions", {}).get("L", ())} <= there
+    }
+    if kept == media:
+        return post
+    gone = ("media_uploads", "media_status", "media_reason", "media_as_of")
+    return {name: value for name, value in post.items() if name not in gone} | {"media": {"M": kept}}
 
 
 def _put_post(post: Item, at: datetime) -> bool:
