@@ -335,14 +335,10 @@ def _shown(ids: Collection[str]) -> dict[str, dict[str, str]]:
     """What a report shows of posts, by id, but for those that are gone, or public no longer."""
     wanted = ["post_id", "author_id", "text", "visibility"]
     return {
-        post.post_id: {"post_id": post.post_id, "author_id": post.author_id, "text": _beginning(post.text)}
+        post.post_id: {"post_id": post.post_id, "author_id": post.author_id, "text": cut(post.text, LONGEST_TEXT)}
         for post in (Post.batch_get(ids, attributes_to_get=wanted) if ids else ())
         if post.visibility == "public"
     }
-
-
-def _beginning(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
 
 def _media_processed(day: date) -> int:

@@ -6,6 +6,7 @@ Everything here is pure: `DayReport` in, text out. The page opens offline; it ha
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -126,9 +127,13 @@ def to_csv(report: DayReport) -> str:
 
 
 def _harmless(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula, whatever white space it begins with."""
-    formula = text.lstrip().startswith(("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}"))
-    return f"'{text}" if formula or text.startswith(("\t", "\r", "\n")) else text
+    """A cell that no spreadsheet takes for a formula, whatever it begins with that does not show."""
+    shown = next((sign for sign in text if not (sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf"))), "")
+    return f"'{text}" if shown in _FORMULA or text.startswith(("\t", "\r", "\n")) else text
+
+
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Signs that a formula begins with, and their full-width forms, which spreadsheets may take for the same."""
 
 
 def to_html(report: DayReport, before: Iterable[DayReport]) -> str:

@@ -14,7 +14,19 @@ from datetime import datetime, timedelta
 from math import log
 from typing import Any, TypeVar
 
-from backbeat.models import Changed, Hashtag, HashtagTally, Post, TrendingHashtags, day_keys, save_if
+from pynamodb.expressions.condition import Condition
+
+from backbeat.models import (
+    Changed,
+    Hashtag,
+    HashtagTally,
+    Post,
+    Save,
+    TrendingHashtags,
+    day_keys,
+    save_if,
+    write_together,
+)
 from backbeat.posts import hashtags
 from backbeat.runtime import Run, Skipped, implementation
 from backbeat.tasks import update_trending_hashtags
@@ -35,6 +47,8 @@ CHANCE = 3.84
 """The score that a tag without any rise reaches once in twenty times: chi-squared, one degree of freedom, p = 0.05."""
 ENTRIES_IN_A_CHUNK = 5_000
 """Authors or tags in one row of tallies; DynamoDB's items hold 400 kB."""
+MOST_IN_A_TRANSACTION = 100
+"""DynamoDB's limit ("TransactWriteItems")."""
 TALLIES_KEPT = timedelta(days=9)
 WEEKS_KEPT = timedelta(days=37)
 UNUSED_KEPT = timedelta(days=40)
@@ -270,7 +284,7 @@ def _count_posts(hours: Sequence[datetime]) -> Iterator[tuple[datetime, Tally]]:
             continue
         read: dict[datetime, dict[str, Counter[str]]] = {hour: defaultdict(Counter) for hour in hours[start:end]}
         for post in _tagged_posts(hours[start], hours[end - 1] + HOUR):
-            for tag in post.hashtags:
+            for tag in sorted(post.hashtags)[: hashtags.MOST_TAGS]:  # rows that are older may have more
                 read[_hour(post.tagged_at)][tag][post.author_id] += 1
         yield from read.items()
         start = end
@@ -362,7 +376,7 @@ def _save_rows(week: Week, trending: Sequence[Trend], board: TrendingHashtags | 
         was_marked = {entry["tag"]: entry["shown"] for entry in board.tags}
         old_week = _load_week(_hour(board.as_of))
         old = old_week.tags if old_week else {}
-    written = 0
+    rows: list[Hashtag] = []
     for tag in sorted({*was_marked, *old, *week.tags}):
         before, after = old.get(tag), week.tags.get(tag)
         if before == after and (tag in marked) == (tag in was_marked):
@@ -371,14 +385,30 @@ def _save_rows(week: Week, trending: Sequence[Trend], board: TrendingHashtags | 
         row = Hashtag(tag, **asdict(after or unused), trending=tag in marked, as_of=now)
         if not after:
             row.expires = now + UNUSED_KEPT
-        written += _save(row)
+        rows.append(row)
+    return _save_all(rows)
+
+
+def _save_all(rows: Sequence[Hashtag]) -> int:
+    """Write rows, a hundred to a transaction, but for those that a newer run has written; return how many."""
+    written = 0
+    for start in range(0, len(rows), MOST_IN_A_TRANSACTION):
+        saves = [Save(row, _not_newer(row)) for row in rows[start : start + MOST_IN_A_TRANSACTION]]
+        while saves and (unmet := write_together(*saves)):
+            saves = [save for save in saves if save not in unmet]
+        written += len(saves)
     return written
 
 
-def _save(row: Hashtag | TrendingHashtags | HashtagTally) -> bool:
+def _save(row: TrendingHashtags | HashtagTally) -> bool:
     """Write a row unless a newer run has; return whether it was written."""
+    return save_if(row, _not_newer(row))
+
+
+def _not_newer(row: Hashtag | TrendingHashtags | HashtagTally) -> Condition:
     as_of = type(row).as_of
-    return save_if(row, as_of.does_not_exist() | (as_of <= row.as_of))
+    older: Condition = as_of.does_not_exist() | (as_of <= row.as_of)
+    return older
 
 
 # ----------------------------------------------------------------------------------------------------------------------

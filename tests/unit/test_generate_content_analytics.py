@@ -439,7 +439,21 @@ def test_the_page_shows_the_days_before() -> None:
 
 
 def test_the_csv_is_harmless_in_a_spreadsheet_and_keeps_every_script() -> None:
-    texts = [HOSTILE, "+1", "-1", "@cmd", "\t=1", " =1", 'Grüße, 世界\n"hi"', "＝1"]
+    texts = [
+        HOSTILE,
+        "+1",
+        "-1",
+        "@cmd",
+        "\t=1",
+        " =1",
+        'Grüße, 世界\n"hi"',
+        "＝1",
+        "＋1",
+        "－1",
+        "＠cmd",
+        "\u200b\ufeff=1",
+        "\u3000＋1",
+    ]
     report = replace(REPORT, top_posts=[TopPost(f"p{n}", "ann", text, 1, 1) for n, text in enumerate(texts)])
     text = to_csv(report)
     assert text.encode().startswith(b"\xef\xbb\xbf")

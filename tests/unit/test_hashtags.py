@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbeat.posts import hashtags
-from backbeat.posts.hashtags import distinct, find, fold
+from backbeat.posts.hashtags import distinct, distinct_tags, find, fold
 
 # One group for each kind of case in the conformance suite of twitter-text.
 CASES: dict[str, list[tuple[str, list[str]]]] = {
@@ -57,6 +57,13 @@ CASES: dict[str, list[tuple[str, list[str]]]] = {
         ("#\U00020000 #\U00016f00\U00016f52 #b\U000104a1", ["\U00020000", "\U00016f00\U00016f52", "b\U000104a1"]),
         ("#☕ #½ #²", []),
     ],
+    "what does not show": [
+        ("#\u3164 #\u115f #\uffa0 #\u200d #\u2060 #\u180e #\u034f", []),
+        ("#news\u200d, #\u2060news #news\ufe0f #news\U000e0100", ["news"] * 4),
+        ("#ne\u2060ws #ne\u00adws #ne\ufeffws", ["ne\u2060ws", "ne\u00adws", "ne\ufeffws"]),
+        ("#zero\u200bwidth", ["zero"]),
+        (f"#n{chr(0x2060) * 1_000}ews", []),
+    ],
     "URLs": [
         ("https://example.org/#no http://example.org/a/.#no", []),
         ("example.org/#no sub.example.co.uk:8080/p?q=(#no ELPAÍS.com/#no", []),
@@ -93,11 +100,20 @@ def test_tags_longer_than_a_key_may_be_are_left_out() -> None:
         ("ﬁn", "fin"),
         ("Σίσυφος", "ΣΊΣΥΦΟΣ"),
         ("café", "cafe\N{COMBINING ACUTE ACCENT}"),
+        *(("news", f"ne{unseen}ws") for unseen in "\u200c\u200d\u2060\u00ad\ufeff\u034f\u180b\ufe0f\U000e0100"),
+        ("\u3164가", "가"),
         ("İzmir", "i\N{COMBINING DOT ABOVE}zmir"),
     ],
 )
 def test_spellings_of_one_tag(one: str, other: str) -> None:
     assert fold(one) == fold(other)
+
+
+def test_of_a_text_thirty_tags_count() -> None:
+    tags = list(distinct(" ".join(f"#t{number}x #T{number}X" for number in range(3_000))))
+    assert tags == [f"t{number}x" for number in range(30)]
+    with pytest.raises(ValueError, match="there are 31, more than 30"):
+        distinct_tags("", [f"t{number}x" for number in range(31)])
 
 
 def test_accents_tell_tags_apart() -> None:
