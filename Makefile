@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
+.PHONY: help setup run django test test-django invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,18 @@ setup: ## Set up .venv and the local cloud's environment (the other targets do i
 
 run: setup ## Start the local cloud, turn a photo into renditions, stay up (ONCE=1: exit after; PORT=4567)
 	@$(BIN)/backbeat up --sample $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+django: setup ## The example's network in Django beside the local cloud, at http://127.0.0.1:8000 (PORT=4567)
+	@$(BIN)/python examples/django/serve.py $(if $(PORT),--port $(PORT))
+
+test-django: setup ## The bridge's tests with the oldest and the newest Django (needs uv)
+	@for version in 4.2 6.1; do \
+	  uv venv --quiet --allow-existing --python $(BIN)/python .backbeat/django-$$version && \
+	  uv pip install --quiet --python .backbeat/django-$$version/bin/python --require-hashes -r requirements/dev.txt && \
+	  uv pip install --quiet --python .backbeat/django-$$version/bin/python "django~=$$version.0" && \
+	  uv pip install --quiet --python .backbeat/django-$$version/bin/python --no-deps --no-build-isolation --editable . && \
+	  .backbeat/django-$$version/bin/python -m pytest tests/unit/bridge || exit 1; \
+	done
 
 test: setup ## Run every test (those of the local cloud one after the other)
 	@$(BIN)/pytest --ignore tests/integration --numprocesses auto

@@ -16,6 +16,7 @@ from backbeat.models import Hashtag, Notification, Post, RunRecord, TrendingHash
 from backbeat.producer import OptionRefused, Retry
 from backbeat.tasks import TASKS
 from backbeat_ops import emulator, runs, stack
+from backbeat_testing import captured
 
 
 def page(name: str) -> str:
@@ -137,3 +138,31 @@ def test_every_field_of_a_run_is_described() -> None:
     text = page("operating").split("### The shape of a run in JSON")[1].split("\n#")[0]
     described = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)))
     assert described == list(runs.shown(RunRecord(logical_time=datetime(2026, 11, 1, tzinfo=UTC))))
+
+
+def test_old_names_lead_to_the_tasks_with_their_arguments() -> None:
+    names: dict[str, Any] = {}
+    (module,) = [block for block in python(MIGRATING) if block.startswith("# posts/tasks.py")]
+    exec(module, names)
+    with captured() as outbox:
+        names["send_welcome"].delay(42)
+        names["send_welcome"].apply_async(args=[42], countdown=60)
+        names["notify"].delay(42, "Hello", kind="like")
+        with pytest.raises(OptionRefused, match="queue"):
+            names["notify"].apply_async([42, "Hello"], queue="high")
+        with pytest.raises(TypeError, match=r"send_welcome_email\.delay"):
+            names["send_welcome"](42)
+    assert [(sent.task, sent.kwargs) for sent in outbox] == [
+        ("send_welcome_email", {"user_id": "42"}),
+        ("send_welcome_email", {"user_id": "42"}),
+        ("send_notification", {"user_id": "42", "kind": "like", "text": "Hello"}),
+    ]
+
+
+def test_what_each_task_takes_is_what_the_migration_guide_says() -> None:
+    table = MIGRATING.split("| task | takes |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.MULTILINE)
+    said = {name: set(re.findall(r"`(\w+)`", takes)) for names, takes in rows for name in re.findall(r"`(\w+)`", names)}
+    assert set(said) == set(TASKS) - {"record_email_feedback"}
+    for name, arguments in said.items():
+        assert arguments <= set(TASKS[name].signature.parameters), name

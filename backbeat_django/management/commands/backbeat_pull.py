@@ -43,4 +43,7 @@ class Command(BaseCommand):
                     self.stdout.write(said or "nothing has changed")
             if every is None:
                 return
-            time.sleep(every)
+            try:
+                time.sleep(every)
+            except KeyboardInterrupt:
+                return

@@ -44,6 +44,7 @@ class Post(models.Model):
 
     class Meta:
         ordering = ("-created_at", "-pk")
+        get_latest_by = "created_at"
 
     def __str__(self) -> str:
         return self.text[:40]

@@ -34,6 +34,7 @@ Posts: what belongs to a post beside its row
     posts.archive       what is kept of deleted posts, to restore them from
 
 For applications, beside the tasks and the models
+    app.celery          old names of Celery tasks that lead to the tasks here
     app.connecting      a stack found by its name, as `backbeat.connect`
     app.uploads         forms to upload with
     app.markup          markup that shows what became of an upload

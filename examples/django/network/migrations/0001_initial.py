@@ -158,6 +158,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("-created_at", "-pk"),
+                "get_latest_by": "created_at",
             },
         ),
         migrations.CreateModel(

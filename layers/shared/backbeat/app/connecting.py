@@ -44,8 +44,9 @@ def connect(stack: str) -> dict[str, str]:
     if "Application" not in outputs:
         raise StackNotFound(f"the stack {stack!r} {where} has no output Application: deploy it with this version")
     names: dict[str, str] = json.loads(outputs["Application"])
-    if url := outputs.get("MediaBaseUrl"):
-        names["MEDIA_BASE_URL"] = url
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if url := outputs.get("MediaBaseUrl") or (endpoint and f"{endpoint}/{names['MEDIA_BUCKET']}"):
+        names["MEDIA_BASE_URL"] = url  # the local cloud serves its buckets itself
     os.environ.update(names)
     queues.bind(stack)
     models.bind(names)
