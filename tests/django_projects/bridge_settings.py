@@ -7,5 +7,6 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memor
 INSTALLED_APPS = [
     *INSTALLED_APPS,
     "rest_framework_simplejwt.token_blacklist",
+    "garden",
 ]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,0 +1,1 @@
+"""A project of another make than the example."""
