@@ -32,6 +32,12 @@ def s3_notification(**changes: Any) -> dict[str, Any]:
     }
 
 
+def s3_notification_at(time: str) -> str:
+    notification = s3_notification()
+    notification["Records"][0]["eventTime"] = time
+    return json.dumps(notification)
+
+
 def test_our_own_message() -> None:
     body = {"task": TASK, "id": "x", "kwargs": {"a": 1}, "sent_at": "2026-11-01T13:00:00+01:00"}
     message = read(body)
@@ -125,7 +131,25 @@ def test_an_eventbridge_event() -> None:
         ('{"Records": 7}', "S3 notification"),
         ('{"Records": [{"s3": {}}]}', "bucket"),
         (json.dumps(s3_notification(key="%FF")), "S3 notification"),
+        (
+            json.dumps({"Records": [{**s3_notification()["Records"][0], "eventTime": "9999-12-31T23:59:59-01:00"}]}),
+            "eventTime",
+        ),
+        (
+            json.dumps({"Records": [{**s3_notification()["Records"][0], "eventTime": "2026-11-01T12:00:00"}]}),
+            "time zone",
+        ),
         ('{"detail-type": "x", "detail": {}}', "id"),
+        ("[" * 100_000, "recursion limit"),
+        ('{"task": "process_media_upload", "kwargs": {"a": ' + "[" * 500 + "]" * 500 + "}}", "recursion limit"),
+        ('{"task": "process_media_upload", "id": "\\ud800"}', "not JSON"),
+        ('{"task": "process_media_upload", "kwargs": {"a": "\\udc00"}}', "not JSON"),
+        ('{"task": "process_media_upload", "kwargs": {"a": NaN}}', "not JSON"),
+        ('{"task": "process_media_upload", "kwargs": {"a": ' + "9" * 5_000 + "}}", "out of range"),
+        ('{"task": "process_media_upload", "sent_at": "0001-01-01T00:00:00+14:00"}', "years 1970 to 2999"),
+        ('{"task": "process_media_upload", "sent_at": "9999-12-31T23:59:59-14:00"}', "years 1970 to 2999"),
+        ('{"task": "process_media_upload", "scheduled_time": "0001-01-01T00:00:00Z"}', "years 1970 to 2999"),
+        ('{"task": "process_media_upload", "sent_at": 1e300}', "sent_at"),
         (json.dumps({"task": TASK, "id": "x" * 201}), "201"),
     ],
 )
@@ -134,8 +158,17 @@ def test_what_cannot_be_read_says_why(body: str, says: str) -> None:
         read(body)
 
 
+def test_an_error_tells_some_faults_of_many_and_the_beginning_of_a_long_name() -> None:
+    with pytest.raises(InvalidMessage) as found:
+        read({"task": TASK, "kwargs": {}, **{f"field-{number}-{'x' * 1_000}": 1 for number in range(100)}})
+    assert str(found.value).count("Extra inputs") == 5
+    assert str(found.value).endswith("and 95 more faults")
+    assert len(str(found.value)) < 1_000
+
+
 FIELDS = st.sampled_from(["task", "Records", "id", "kwargs", "sent_at", "detail-type", "Event", "s3"]) | st.text()
-LEAVES = st.none() | st.booleans() | st.integers() | st.text()
+TIMES = st.datetimes(timezones=st.just(UTC) | st.timezones()).map(datetime.isoformat)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | TIMES
 JSON = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(FIELDS, inner)).map(json.dumps)
 
 
@@ -154,6 +187,8 @@ def test_a_notification_of_several_records_is_split_into_one_each() -> None:
     assert [json.loads(body) for body in split(json.dumps(both))] == [first, second]
 
 
-@pytest.mark.parametrize("body", ["{", "7", '{"Records": "ab"}', json.dumps(s3_notification())])
+@pytest.mark.parametrize(
+    "body", ["{", "7", '{"Records": "ab"}', json.dumps({"Records": [1] * 1_000}), json.dumps(s3_notification())]
+)
 def test_other_bodies_are_not_split(body: str) -> None:
     assert split(body) == [body]

@@ -1,5 +1,6 @@
 """From a delivery to an outcome: nothing is acknowledged and lost, nothing runs that has been done."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support import STACK, Context, Queue
 
 from backbeat import aws, ledger, models
-from backbeat.runtime import Implementation, NotYet, Rejected, Run, RunFailed, Skipped, implementation
+from backbeat.runtime import LONGEST_ERROR, Implementation, NotYet, Rejected, Run, RunFailed, Skipped, implementation
 from backbeat.tasks import process_media_upload
 
 TASK = "process_media_upload"
@@ -338,3 +341,119 @@ def test_a_receipt_that_ran_out_still_reports_the_failure(media_queue: Queue, mo
     monkeypatch.setattr(aws.sqs(), "change_message_visibility", refuse)
     sent = media_queue.send(message())
     assert media_queue.deliver(implement(failing)) == [sent]
+
+
+DEEP = "[" * 100_000
+TOO_EARLY = "0001-01-01T00:00:00+14:00"
+POISON = [
+    DEEP,
+    '{"task": "process_media_upload", "kwargs": {"bucket": "b", "key": ' + "[" * 190 + "]" * 190 + "}}",
+    '{"task": "process_media_upload", "id": "\\ud800"}',
+    json.dumps(message(sent_at=TOO_EARLY)),
+    '{"task": "process_media_upload", "scheduled_time": "9999-12-31T23:59:59-14:00"}',
+    json.dumps({**message(), "hello " + "x" * 250_000: 1}),
+    json.dumps(message(kwargs={**KWARGS, **{f"ada@{number}.example": 1 for number in range(10_000)}})),
+    json.dumps(message(kwargs={"bucket": "b", "key": "x" * 250_000})),
+    json.dumps(message(kwargs={"bucket": "", "key": ""})),
+    json.dumps({"task": "x" * 250_000}),
+    json.dumps(
+        {
+            "Records": [
+                {"s3": {"bucket": {"name": "b"}, "object": {"key": "k"}}, "eventTime": "0001-01-01T00:00:00+14:00"}
+            ]
+        }
+    ),
+    json.dumps({"Records": list(range(1_000))}),
+    json.dumps({"detail-type": "x", "detail": {}, "id": "e", "time": TOO_EARLY}),
+]
+
+
+@pytest.mark.parametrize("body", POISON, ids=range(len(POISON)))
+def test_what_can_never_be_read_is_rejected_once_with_a_sentence(
+    body: str, media_queue: Queue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sqs_id = media_queue.send(body)
+    assert media_queue.deliver(implement(succeeding)) == []
+    (letter,) = media_queue.dead()
+    assert letter["body"] == body
+    assert (letter["outcome"], letter["reason"] in ("invalid_message", "invalid_arguments")) == ("rejected", True)
+    assert 10 < len(letter["error"]) <= LONGEST_ERROR
+    (run,) = [*ledger.recent(TASK, datetime.now(UTC).date(), 10), *runs()]
+    assert run.run_id in (sqs_id, "run-1")
+    assert (run.outcome, run.error) == ("rejected", letter["error"])
+    assert "@" not in run.error
+    assert media_queue.depth() == (0, 0)
+
+
+def test_an_error_is_cut_off_for_all_who_keep_it(media_queue: Queue, at_once: None) -> None:
+    def wordy(run: Run) -> Any:
+        raise ValueError("\udc00 " + "x" * 980 + " ada.lovelace@example.net " + "y" * 300_000)
+
+    media_queue.send(message())
+    media_queue.drain(implement(wordy))
+    (letter,) = media_queue.dead()
+    assert letter["error"] == runs()[0].error
+    assert letter["error"].startswith("ValueError: ? xxx")
+    assert letter["error"].endswith("x…")
+
+
+def test_a_letter_without_room_for_attributes_is_sent_all_the_same(media_queue: Queue) -> None:
+    body = "x" * 1_024
+    boto3.client("sqs").set_queue_attributes(QueueUrl=media_queue.dead_url, Attributes={"MaximumMessageSize": "1024"})
+    media_queue.send(body)
+    assert media_queue.deliver(implement(succeeding)) == []
+    assert [letter["body"] for letter in media_queue.dead()] == [body]
+
+
+FIELDS = st.sampled_from(["task", "Records", "id", "kwargs", "sent_at", "scheduled_time", "detail-type", "Event", "s3"])
+TEXTS = st.text(st.characters(codec=None))
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.just(TASK)
+JSON = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS | TEXTS, inner, max_size=3), max_leaves=6
+)
+OWN = st.fixed_dictionaries(
+    {"task": st.just(TASK)},
+    optional={
+        "id": TEXTS | LEAVES,
+        "kwargs": st.just(KWARGS) | st.fixed_dictionaries({"bucket": LEAVES, "key": JSON}) | JSON,
+        "sent_at": st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | LEAVES,
+        "scheduled_time": st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | LEAVES,
+        "part": LEAVES,
+    },
+)
+S3 = st.fixed_dictionaries(
+    {
+        "eventTime": st.datetimes(timezones=st.none() | st.timezones()).map(datetime.isoformat) | LEAVES,
+        "s3": JSON | st.fixed_dictionaries({"bucket": JSON | st.fixed_dictionaries({"name": JSON}), "object": JSON}),
+    }
+).map(lambda record: {"Records": [record]})
+EVENT = st.fixed_dictionaries({"detail-type": JSON, "detail": JSON, "id": JSON, "time": JSON})
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(OWN | S3 | EVENT | JSON)
+def test_any_body_is_settled_and_told_in_a_sentence(media_queue: Queue, content: Any) -> None:
+    sent = media_queue.send(json.dumps(content))
+    assert media_queue.deliver(implement(succeeding)) == [], sent
+    client, dead = boto3.client("sqs"), media_queue.dead_url
+    letters = client.receive_message(QueueUrl=dead, MessageAttributeNames=["All"]).get("Messages", [])
+    for letter in letters:
+        client.delete_message(QueueUrl=dead, ReceiptHandle=letter["ReceiptHandle"])
+        assert letter["Body"] == json.dumps(content)
+        assert 0 < len(letter["MessageAttributes"]["error"]["StringValue"]) <= LONGEST_ERROR
+    assert len(letters) <= 1
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(OWN | S3 | EVENT | JSON)
+def test_any_direct_invocation_is_answered_or_fails_as_a_run(media_queue: Queue, content: Any) -> None:
+    with contextlib.suppress(RunFailed):
+        implement(succeeding).lambda_handler(content, Context())
+
+
+def test_a_direct_invocation_nested_too_deep_is_rejected(media_queue: Queue) -> None:
+    nested: Any = {}
+    for _ in range(100_000):
+        nested = {"a": nested}
+    with pytest.raises(RunFailed, match="rejected"):
+        implement(succeeding).lambda_handler(nested, Context())

@@ -6,6 +6,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+LONGEST_LOGGED = 20_000
+"""Characters of a value in a log line: a traceback, mostly. CloudWatch takes 256 kB a line."""
 ADDRESS = "[address]"
 """What stands for a mail address in a log line, in the ledger and with a dead letter."""
 
@@ -25,7 +27,7 @@ def _serialized(line: dict[str, Any]) -> str:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return without_addresses(value)
+        return without_addresses(value)[:LONGEST_LOGGED]
     if isinstance(value, dict):
         return {key: _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -35,7 +37,7 @@ def _clean(value: Any) -> Any:
 
 _END = r"\s@<>\"(),;:"
 _ADDRESS = re.compile(
-    rf'(?:"[^"\n]*"|[^{_END}=]+)'  # quoted, or a dot-atom in any script
+    rf'(?:"[^"\n]*"|(?<![^{_END}=])[^{_END}=]+)'  # quoted, or a dot-atom in any script, looked for where a word begins
     r"@(?:"
     rf"[^\W\d_][^{_END}]*"  # a domain that begins with a letter
     rf"|[^{_END}/]+\.[^{_END}/]+"  # or with a digit, and has several labels

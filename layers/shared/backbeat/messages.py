@@ -9,6 +9,16 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import from_json
+
+LONGEST_ID = 200
+"""Characters of a message's id."""
+FIRST_YEAR, LAST_YEAR = 1970, 2999
+"""What a logical time lies in, so that tasks can reckon with years on both sides of it."""
+MOST_FAULTS = 5
+"""How many faults of a message are told."""
+LONGEST_FIELD = 60
+"""Characters of a field's name in an error."""
 
 
 class InvalidMessage(ValueError):
@@ -40,12 +50,14 @@ class Message(BaseModel):
     def _has_time_and_identity(self) -> "Message":
         if self.scheduled_time is None and self.sent_at is None:
             raise ValueError("neither scheduled_time nor sent_at is given")
+        for name in ("scheduled_time", "sent_at"):
+            _check(name, getattr(self, name))
         if not self.id:
             if self.scheduled_time is None:
                 raise ValueError("id is missing")
             object.__setattr__(self, "id", f"{self.task}@{iso(self.scheduled_time)}")
-        if len(self.id) > 200:
-            raise ValueError(f"id has {len(self.id)} characters, more than 200")
+        if len(self.id) > LONGEST_ID:
+            raise ValueError(f"id has {len(self.id)} characters, more than {LONGEST_ID}")
         return self
 
     @property
@@ -62,6 +74,20 @@ class Message(BaseModel):
     def for_part(self, number: int | None) -> "Message":
         """The same run's message for one of its parts, or, without a number, for the whole of it."""
         return self.model_copy(update={"part": number})
+
+
+def _check(name: str, time: datetime | None) -> None:
+    """Refuse a time that cannot be reckoned with, or that UTC does not know."""
+    if time is None:
+        return
+    if time.utcoffset() is None:
+        raise ValueError(f"{name} has no time zone")
+    try:
+        year = time.astimezone(UTC).year
+    except OverflowError:
+        year = 0
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        raise ValueError(f"{name} {time.isoformat()} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
 
 
 def iso(time: datetime) -> str:
@@ -83,11 +109,19 @@ def as_json(value: Any) -> Any:
 
 
 def explain(error: ValidationError) -> str:
-    """A validation error as one line that names each field and what is wrong with it."""
-    return "; ".join(
-        f"{'.'.join(map(str, detail['loc'])) or 'value'}: {detail['msg']}"
-        for detail in error.errors(include_url=False, include_context=False)
-    )
+    """A validation error as one line that names the fields, as many as one reads, and what is wrong with each."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [
+        f"{shortened('.'.join(map(str, fault['loc'])), LONGEST_FIELD) or 'value'}: {fault['msg']}"
+        for fault in faults[:MOST_FAULTS]
+    ]
+    more = len(faults) - len(told)
+    return "; ".join([*told, f"and {more} more faults"] if more else told)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of so many characters at most; where it is cut off, it ends in an ellipsis."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def split(body: str) -> list[str]:
@@ -97,12 +131,23 @@ def split(body: str) -> list[str]:
     returned as it is.
     """
     try:
-        records = json.loads(body)["Records"]
+        records = _decode(body)["Records"]
     except (ValueError, KeyError, TypeError):
         return [body]
     if not isinstance(records, list) or len(records) < 2:
         return [body]
+    if not all(isinstance(record, dict) and "s3" in record for record in records):
+        return [body]
     return [json.dumps({"Records": [record]}, ensure_ascii=False) for record in records]
+
+
+def _decode(body: str) -> Any:
+    """A body's JSON, as deep as 200 levels. Numbers that are none, and halves of surrogate pairs, are no JSON.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return from_json(body.encode("utf-8", "surrogatepass"), allow_inf_nan=False)
 
 
 def parse(body: str, task: str, message_id: str, sent: datetime) -> Message | None:
@@ -118,7 +163,7 @@ def parse(body: str, task: str, message_id: str, sent: datetime) -> Message | No
         InvalidMessage: The body is none of the forms known, or is for another task.
     """
     try:
-        content = json.loads(body)
+        content = _decode(body)
     except ValueError as error:
         raise InvalidMessage(f"the body is not JSON: {error}") from error
     if not isinstance(content, dict):
@@ -142,12 +187,15 @@ def parse(body: str, task: str, message_id: str, sent: datetime) -> Message | No
 
 def _from_s3(records: Any, task: str) -> Message:
     """An S3 notification of one record as a message; keys arrive URL-encoded."""
+    if not isinstance(records, list) or len(records) != 1:
+        raise InvalidMessage("not an S3 notification: Records is no list of one record")
     try:
         (record,) = records
         bucket = record["s3"]["bucket"]["name"]
         s3_object = record["s3"]["object"]
         key = unquote_plus(s3_object["key"], errors="strict")
         time = datetime.fromisoformat(record["eventTime"])
+        _check("eventTime", time)
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidMessage(f"not an S3 notification: {error!r}") from error
     version_id, sequencer = s3_object.get("versionId"), s3_object.get("sequencer")

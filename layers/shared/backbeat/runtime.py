@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -24,7 +24,7 @@ from backbeat import ledger, messages, queues
 from backbeat.aws import sqs, stack_name
 from backbeat.ledger import AlreadySucceeded, Attempt, Claimed, Outcome
 from backbeat.logs import logger, without_addresses
-from backbeat.messages import InvalidMessage, Message, as_json
+from backbeat.messages import InvalidMessage, Message, as_json, shortened
 from backbeat.producer import InvalidTaskArguments, Task
 from backbeat.queues import dead_queue, queue_url
 
@@ -163,7 +163,7 @@ class Implementation(Generic[R]):
                 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
                 return dict(process_partial_response(event, self._receive, processor, context))
             delivery = _Delivery(
-                body=json.dumps(event),
+                body=_as_body(event),
                 queue=self.task.queue,
                 message_id=context.aws_request_id,
                 sent=datetime.now(UTC),
@@ -233,7 +233,7 @@ class Implementation(Generic[R]):
             reason = "no_answer"
         else:
             attempt, reason = self._call(message, attempt, context)
-        attempt = replace(attempt, error=attempt.error and without_addresses(attempt.error))
+        attempt = replace(attempt, error=attempt.error and fit_to_keep(attempt.error))
 
         if number:
             if attempt.outcome is Outcome.RETRYING and number == retry.attempts:
@@ -286,7 +286,7 @@ class Implementation(Generic[R]):
             outcome=outcome,
             duration_ms=round(duration / timedelta(milliseconds=1)),
             result=for_ledger(result),
-            error=error and error[:LONGEST_ERROR],
+            error=error,
         ), reason
 
     def _report(self, message: Message, attempt: Attempt, number: int, wait: int) -> None:
@@ -332,10 +332,31 @@ def implementation(task: Task[Any]) -> Callable[[Callable[..., R]], Implementati
     return implement
 
 
-def _is_batch(event: Mapping[str, Any]) -> bool:
+def _is_batch(event: Any) -> bool:
     """Whether an event is a batch of an SQS queue, not a bare message."""
-    records = event.get("Records")
-    return bool(isinstance(records, list) and records and records[0].get("eventSource") == "aws:sqs")
+    records = event.get("Records") if isinstance(event, dict) else None
+    first = records[0] if isinstance(records, list) and records else None
+    return isinstance(first, dict) and first.get("eventSource") == "aws:sqs"
+
+
+def _as_body(event: Any) -> str:
+    """What a function was invoked with directly, as the body that a queue would have brought."""
+    try:
+        return json.dumps(event)
+    except RecursionError:
+        return '"nested too deep to be written down"'
+
+
+def fit_to_keep(error: str) -> str:
+    """An error as it is logged, and as the ledger and a dead letter keep it: without addresses, and not too long.
+
+    Of an error that is cut off, the last word goes first, as it may be half an address.
+    """
+    error = error.encode("utf-8", "replace").decode()  # half a surrogate pair is nothing that a row can hold
+    if len(error) > LONGEST_ERROR:
+        whole_words = error[:LONGEST_ERROR].rpartition(" ")[0]
+        error = shortened(without_addresses(whole_words) + "…", LONGEST_ERROR)
+    return shortened(without_addresses(error), LONGEST_ERROR)
 
 
 def for_ledger(result: Any) -> Any:
@@ -368,12 +389,17 @@ def _send_to_dead_queue(delivery: _Delivery, message: Message, attempt: Attempt,
         "run_id": message.id,
         "first_sent": messages.iso(delivery.sent),
     }
-    queues.put(
-        dead_queue(delivery.queue),
-        delivery.body,
-        attributes={name: _UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", value) for name, value in attributes.items()},
-    )
+    sendable = {name: _UNSENDABLE.sub("\N{REPLACEMENT CHARACTER}", value) for name, value in attributes.items()}
+    try:
+        queues.put(dead_queue(delivery.queue), delivery.body, attributes=sendable)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _TOO_LONG:
+            raise
+        # A body of the greatest size that a message may have leaves no room beside it; the ledger has the reason.
+        queues.put(dead_queue(delivery.queue), delivery.body)
 
 
+_TOO_LONG = ("InvalidParameterValue", "InvalidParameterValueException")
+"""What SQS answers to a message that is too long with its attributes; it has no code of its own for it."""
 _UNSENDABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that SQS refuses in a message (SendMessage, "Message characters")."""

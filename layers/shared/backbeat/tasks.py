@@ -7,7 +7,7 @@ one message on the task's queue. It needs none of the code that does the work; t
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from backbeat.producer import DECLARED, Retry, Task, task
 
@@ -15,11 +15,23 @@ TASKS: Mapping[str, Task[Any]] = DECLARED
 """Every declared task by name."""
 
 
+def _fits_a_key(value: str) -> str:
+    if not 0 < len(value.encode()) <= LONGEST_KEY:
+        raise ValueError(f"it must have 1 to {LONGEST_KEY:,} bytes in UTF-8")
+    return value
+
+
+LONGEST_KEY = 1_024
+"""Bytes of a sort key in DynamoDB, and of an object's key in S3."""
+Key = Annotated[str, AfterValidator(_fits_a_key)]
+"""What names a row or an object."""
+
+
 @task("media")
 def process_media_upload(
-    bucket: str,
-    key: str,
-    version_id: str | None = None,
+    bucket: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,255}$")],
+    key: Key,
+    version_id: Key | None = None,
     sequencer: str | None = None,
     event_name: str = "ObjectCreated:Put",
 ) -> None:
@@ -39,7 +51,7 @@ MAIL_RETRY = Retry(attempts=8, first_wait=30)
 
 
 @task("emails", MAIL_RETRY)
-def send_welcome_email(user_id: str) -> None:
+def send_welcome_email(user_id: Key) -> None:
     """Welcome a new member by email, once.
 
     Args:
@@ -48,7 +60,7 @@ def send_welcome_email(user_id: str) -> None:
 
 
 @task("emails", MAIL_RETRY)
-def send_content_digest_email(user_id: str | None = None) -> None:
+def send_content_digest_email(user_id: Key | None = None) -> None:
     """Send the week's digest to every active user, or to one; each gets one a week.
 
     Args:
@@ -57,14 +69,19 @@ def send_content_digest_email(user_id: str | None = None) -> None:
 
 
 @task()
-def send_notification(user_id: str, kind: str, text: str, link: str | None = None) -> None:
+def send_notification(
+    user_id: Key,
+    kind: Annotated[str, Field(max_length=100)],
+    text: str,
+    link: Annotated[str, Field(max_length=2_000)] | None = None,
+) -> None:
     """Tell a user something inside the application.
 
     Args:
         user_id: The user.
-        kind: What it is about, such as `like` or `follow`.
+        kind: What it is about, such as `like` or `follow`, in up to 100 characters.
         text: What it says, 1 to 1,000 characters.
-        link: Where it leads, within the application.
+        link: Where it leads, within the application, in up to 2,000 characters.
     """
 
 
@@ -117,7 +134,7 @@ def update_post_engagement_scores(full: bool = False) -> None:
 
 
 @task("maintenance")
-def cleanup_expired_tokens(idle_days: Annotated[int, Field(ge=1)] = 30, full: bool = False) -> None:
+def cleanup_expired_tokens(idle_days: Annotated[int, Field(ge=1, le=36_500)] = 30, full: bool = False) -> None:
     """Delete the tokens that are worthless: expired, of a session unseen, or of a user who stays away.
 
     Args:
@@ -128,7 +145,7 @@ def cleanup_expired_tokens(idle_days: Annotated[int, Field(ge=1)] = 30, full: bo
 
 @task("maintenance")
 def cleanup_old_posts(
-    mode: Literal["clean", "report"] = "clean", survey: str | None = None, full: bool = False
+    mode: Literal["clean", "report"] = "clean", survey: Key | None = None, full: bool = False
 ) -> None:
     """Hide old posts that nobody cared for, and 30 days later archive and delete them.
 
