@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support import Context, Queue
+from support import STACK, Context, Queue
 
 from backbeat import ledger, models
+from backbeat.messages import Message
+from backbeat.producer import Task
 from backbeat.runtime import Implementation, InParts, Run
 from backbeat.sweeps import MOST_HOPS, PartDone, Unfinished, in_parts, spread
-from backbeat.tasks import process_media_upload
+from backbeat.tasks import process_media_upload, update_user_statistics
 
 TASK = "process_media_upload"
 WHEN = datetime(2026, 11, 1, 3, tzinfo=UTC)
@@ -65,6 +67,16 @@ def test_no_part_is_told_more_than_a_row_holds() -> None:
         assert max(len(json.dumps(part, ensure_ascii=False).encode()) for part in parts) < 400_000
     assert [len(part["keys"]) for part in spread("by_day", keys[:33])] == [2] * 16 + [1]
     assert spread("by_day", []) == []
+
+
+def replace_task(sweep: Sweep, task: Task[Any]) -> Implementation[Any]:
+    """The same sweep as another task, which takes one argument."""
+    whole = sweep.implementation()
+
+    def handle(run: Run, full: bool = False) -> Any:
+        return whole("b", "k", run=run)
+
+    return Implementation(task, handle)
 
 
 def run() -> models.RunRecord:
@@ -222,3 +234,31 @@ def test_too_many_parts_are_refused(media_queue: Queue) -> None:
 def test_a_part_that_was_never_planned_waits(media_queue: Queue) -> None:
     media_queue.send({**PLAN, "part": 4})
     assert len(media_queue.deliver(Sweep().implementation())) == 1
+
+
+def test_one_id_sent_to_two_tasks_is_two_runs(media_queue: Queue) -> None:
+    """Who sends a message names it, and nobody knows what others call theirs."""
+    first = Sweep(plan=[[1], [2]])
+    media_queue.send({"task": TASK, "id": "nightly", "kwargs": PLAN["kwargs"], "sent_at": WHEN.isoformat()})
+    drain(media_queue, first.implementation())
+    other = replace_task(first, update_user_statistics)
+    queue = Queue(f"{STACK}-analytics-update_user_statistics")
+    queue.send({"task": "update_user_statistics", "id": "nightly", "sent_at": WHEN.isoformat()})
+    drain(queue, other)
+    assert first.worked == [[1], [2], [1], [2]]
+    (of_the_other,) = ledger.recent("update_user_statistics", WHEN.date(), 10)
+    assert (of_the_other.outcome, of_the_other.result) == ("succeeded", {"total": 3})
+
+
+def test_parts_that_were_planned_before_an_update_finish_their_run(media_queue: Queue) -> None:
+    """The version before kept them under a key without the task."""
+    old = f"sweep#{TASK}@2026-11-01T03:00:00Z"
+    for number, spec in enumerate([[1, 2], [3]]):
+        models.SweepPart(old, f"part#{number:04}", spec=spec).save()
+        media_queue.send({**PLAN, "part": number})
+    models.SweepRun(old, parts=2, pending={0, 1}, started=WHEN).save()
+    message = Message(task=TASK, scheduled_time=WHEN)
+    ledger.claim(message, "media", datetime.now(UTC), "before")
+    ledger.settle(message, ledger.Attempt(ledger.Outcome.IN_PARTS, datetime.now(UTC), 1, "before"))
+    drain(media_queue, Sweep().implementation())
+    assert (run().outcome, run().result) == ("succeeded", {"total": 6})

@@ -241,11 +241,7 @@ def _plan(run: Run, plan: Callable[[], Sequence[Json]], finish: Callable[[list[T
 
 
 def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R], hops: int) -> PartDone | InParts:
-    key = _key(run)
-    try:
-        part = SweepPart.get(key, _number(number), consistent_read=True)
-    except SweepPart.DoesNotExist as error:
-        raise NotYet(f"part {number} of {run.id} is not planned") from error
+    part = _part(run, number)
     if not part.done:
         outcome = work(part.spec, part.cursor, part.tally or {})
         if isinstance(outcome, Unfinished):
@@ -253,7 +249,7 @@ def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R], h
         part.update(
             actions=[SweepPart.tally.set(as_json(outcome)), SweepPart.done.set(True), SweepPart.cursor.remove()]
         )
-    sweep = SweepRun(key)
+    sweep = SweepRun(part.sweep)
     sweep.update(actions=[SweepRun.pending.delete({number})], condition=SweepRun.sweep.exists())
     if not sweep.pending and not sweep.finished:
         result = _sum_up(sweep, finish)
@@ -268,6 +264,16 @@ def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R], h
         ledger.finish(run.message, run.task.task_class, attempt)
         sweep.update(actions=[SweepRun.finished.set(True)])
     return PartDone(number, part.tally)
+
+
+def _part(run: Run, number: int) -> SweepPart:
+    """What a part is to do, and how far it has come."""
+    for key in (_key(run), f"sweep#{run.id}"):  # under the second, it was planned by a version before this one
+        try:
+            return SweepPart.get(key, _number(number), consistent_read=True)
+        except SweepPart.DoesNotExist:
+            continue
+    raise NotYet(f"part {number} of {run.id} is not planned")
 
 
 def _send_on(run: Run, part: SweepPart, number: int, unfinished: Unfinished, hops: int) -> InParts:
@@ -302,7 +308,8 @@ def _send(run: Run, numbers: Sequence[int]) -> None:
 
 
 def _key(run: Run) -> str:
-    return f"sweep#{run.id}"
+    """Of a run's rows. Its id is its own among its task's runs only, as whoever sends a message names it."""
+    return f"{run.task.name}#sweep#{run.id}"
 
 
 def _number(number: int) -> str:

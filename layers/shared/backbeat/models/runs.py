@@ -58,7 +58,7 @@ class DayTotals(Model):
 
 
 class SweepRun(Model):
-    """A run in parts; see `backbeat.sweeps`. It lives beside its parts, under the key `sweep#<run id>`.
+    """A run in parts; see `backbeat.sweeps`. It lives beside its parts, under `<task>#sweep#<run id>`.
 
     Attributes:
         pending: The numbers of the parts that are not done; missing where none is left.
@@ -78,7 +78,7 @@ class SweepRun(Model):
 
 
 class SweepPart(Model):
-    """One part of a run in parts, under the key `sweep#<run id>` and its number.
+    """One part of a run in parts, under `<task>#sweep#<run id>` and its number.
 
     Attributes:
         spec: What the part is to do.
