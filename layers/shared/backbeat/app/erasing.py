@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from backbeat.aws import dynamodb, sqs
-from backbeat.mail.digest import week_of
+from backbeat.mail import digest
 from backbeat.models import (
     ACTIVITY_KEPT,
     Activity,
@@ -35,8 +35,6 @@ from backbeat.posts.hashtags import fold
 from backbeat.queues import dead_queue, queue_url
 from backbeat.tasks import TASKS
 
-DIGESTS_KEPT = timedelta(days=100)
-"""For how long the delivery of a digest is looked for; its row is kept for 90 days, and DynamoDB deletes days late."""
 ERASED = "(erased)"
 """What stands in the ledger in place of an erased user's id."""
 
@@ -103,10 +101,11 @@ def erase(user_id: str, *, at: datetime) -> Erased:
     archive.unlist(set(post_ids))
     letters = _forget_letters(user_id, post_ids)
     runs = _forget_runs(user_id)
-    weeks = {week_of(at - timedelta(days=days)) for days in range(-7, DIGESTS_KEPT.days, 7)}
-    delete_all(Delivery, (Delivery(f"content_digest:{week}:{user_id}") for week in weeks))
     joined = [user.day for user in User.query(user_id)]
-    Delivery(f"welcome:{user_id}").delete()
+    # One week more at each end: rows go some days after they expire, and a week may have just begun.
+    weeks = range(-1, digest.KEPT // digest.WEEK + 3)
+    mails = [f"welcome:{user_id}", *(digest.delivery_id(user_id, at - week * digest.WEEK) for week in weeks)]
+    delete_all(Delivery, (Delivery(mail) for mail in mails))
     User(user_id).delete()
     DayCounts.mark(joined)
     return Erased(
