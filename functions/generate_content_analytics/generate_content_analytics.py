@@ -321,7 +321,7 @@ def _reports(days: list[date], shards: list[Tally], counts: dict[str, dict[str, 
                 for post in top[day]
                 if post["post_id"] in shown
             ],
-            media_processed=_media_processed(day),
+            media_processed=DayTotals.of_kind(day, TASK_OF_MEDIA, "MediaProcessed"),
             emails_sent=sum(part["emails"] for part in parts),
         )
 
@@ -339,13 +339,6 @@ def _shown(ids: Collection[str]) -> dict[str, dict[str, str]]:
         for post in (Post.batch_get(ids, attributes_to_get=wanted) if ids else ())
         if post.visibility == "public"
     }
-
-
-def _media_processed(day: date) -> int:
-    try:
-        return int(DayTotals.get(f"totals#{day}", TASK_OF_MEDIA).succeeded)
-    except DayTotals.DoesNotExist:
-        return 0
 
 
 def _store(report: DayReport, now: datetime) -> bool:

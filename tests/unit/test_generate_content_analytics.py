@@ -376,6 +376,15 @@ def test_a_run_cut_off_anywhere_is_made_up_for(queue: Queue, monkeypatch: pytest
     assert "Sunday 1 November 2026" in stored_file("latest.html")
 
 
+def test_an_upload_and_its_deletion_are_one_upload_processed(queue: Queue) -> None:
+    made = [DayTotals.count_kind("MediaProcessed"), DayTotals.count_kind("MediaRemoved"), DayTotals.succeeded.add(2)]
+    DayTotals(f"totals#{YESTERDAY}", "process_media_upload").update(made)
+    DayTotals(f"totals#{YESTERDAY - DAY}", "process_media_upload").update([made[1], DayTotals.succeeded.add(1)])
+    make_run(queue)
+    assert Report.get("daily", f"{YESTERDAY}").figures["media_processed"] == 1
+    assert Report.get("daily", f"{YESTERDAY - DAY}").figures["media_processed"] == 0
+
+
 def test_an_empty_network_has_a_report(queue: Queue) -> None:
     run = make_run(queue)
     assert run.outcome == "succeeded"

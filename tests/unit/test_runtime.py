@@ -78,6 +78,8 @@ def test_a_message_is_run_at_its_logical_time_and_recorded(media_queue: Queue) -
     assert run.result == {"key": "k", "at": str(WHEN)}
     assert run.expires > datetime.now(UTC) + timedelta(days=29)
     assert media_queue.depth() == (0, 0)
+    kinds = [models.DayTotals.of_kind(WHEN.date(), TASK, kind) for kind in ("Made", "Other")]
+    assert kinds == [1, 0]
 
 
 def test_each_record_of_a_batch_goes_its_own_way(media_queue: Queue) -> None:

@@ -70,6 +70,7 @@ class Attempt:
         request_id: The id of the Lambda invocation.
         result: The task's result as JSON, or None.
         error: What went wrong, or why it was skipped.
+        kind: The name of the result's type, by which the day's totals tell successes apart.
     """
 
     outcome: Outcome
@@ -78,6 +79,7 @@ class Attempt:
     request_id: str
     result: Any = None
     error: str | None = None
+    kind: str | None = None
 
 
 def claim(message: Message, task_class: str, until: datetime, request_id: str) -> int:
@@ -123,7 +125,7 @@ def settle(message: Message, attempt: Attempt) -> None:
     row = _row(message)
     actions = [*_ending(attempt), RunRecord.lease_until.remove()]
     if update_if(row, actions, RunRecord.request_id == attempt.request_id):
-        _count(message, attempt.outcome, duration_ms=attempt.duration_ms)
+        _count(message, attempt.outcome, duration_ms=attempt.duration_ms, kind=attempt.kind)
 
 
 def record(message: Message, task_class: str, attempt: Attempt) -> int:
@@ -137,7 +139,7 @@ def record(message: Message, task_class: str, attempt: Attempt) -> int:
     waiting = outcome.does_not_exist() | (outcome == Outcome.RETRYING)
     if not update_if(row, [*actions, RunRecord.attempts.add(1)], waiting):
         update_if(row, [*actions, RunRecord.attempts.set(1)], outcome != Outcome.SUCCEEDED)
-    _count(message, attempt.outcome, duration_ms=attempt.duration_ms)
+    _count(message, attempt.outcome, duration_ms=attempt.duration_ms, kind=attempt.kind)
     return int(row.attempts or 1)
 
 
@@ -229,15 +231,16 @@ def _ending(attempt: Attempt) -> list[Action]:
     return actions
 
 
-def _count(message: Message, outcome: Outcome, by: int = 1, duration_ms: int = 0) -> None:
+def _count(message: Message, outcome: Outcome, by: int = 1, duration_ms: int = 0, kind: str | None = None) -> None:
     """Add to the day's totals; a run in parts counts once, when it is finished."""
     if message.part is not None or outcome is Outcome.IN_PARTS:
         return
     counter: NumberAttribute = getattr(DayTotals, outcome.value)
-    DayTotals(f"totals#{message.logical_time.date()}", message.task).update(
-        actions=[
-            counter.add(by),
-            DayTotals.duration_ms.add(duration_ms),
-            DayTotals.expires.set(datetime.now(UTC) + KEPT),
-        ]
-    )
+    actions: list[Action] = [
+        counter.add(by),
+        DayTotals.duration_ms.add(duration_ms),
+        DayTotals.expires.set(datetime.now(UTC) + KEPT),
+    ]
+    if kind and outcome is Outcome.SUCCEEDED:
+        actions.append(DayTotals.count_kind(kind))
+    DayTotals(f"totals#{message.logical_time.date()}", message.task).update(actions=actions)

@@ -286,6 +286,7 @@ class Implementation(Generic[R]):
             outcome=outcome,
             duration_ms=round(duration / timedelta(milliseconds=1)),
             result=for_ledger(result),
+            kind=None if result is None else type(result).__name__,
             error=error,
         ), reason
 

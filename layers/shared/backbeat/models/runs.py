@@ -1,6 +1,8 @@
 """The ledger of runs, runs in parts, and watermarks."""
 
 import os
+from datetime import date
+from typing import Any
 
 from pynamodb.attributes import (
     BooleanAttribute,
@@ -11,11 +13,12 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UTCDateTimeAttribute,
 )
+from pynamodb.expressions.operand import Path, Value
+from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 
-from backbeat.models.base import (
-    Table,
-)
+from backbeat.aws import dynamodb
+from backbeat.models.base import Table
 
 
 class RunRecord(Model):
@@ -55,6 +58,25 @@ class DayTotals(Model):
     dead = NumberAttribute(default=0)
     duration_ms = NumberAttribute(default=0)
     expires = TTLAttribute(null=True)
+
+    @staticmethod
+    def count_kind(kind: str) -> Action:
+        """The change that counts one more success of a kind, by the name of its result's type."""
+        return Path([f"{_KIND}{kind}"]).add(Value(1, NumberAttribute()))
+
+    @staticmethod
+    def of_kind(day: date, task: str, kind: str) -> int:
+        """How many runs of a task succeeded on a day with a result of one kind.
+
+        A row of the version before knows no kinds; all its successes count.
+        """
+        key: Any = {"task_day": {"S": f"totals#{day}"}, "run_id": {"S": task}}
+        item = dynamodb().get_item(TableName=DayTotals.Meta.table_name, Key=key).get("Item", {})
+        kinds = {name.removeprefix(_KIND): int(value["N"]) for name, value in item.items() if name.startswith(_KIND)}
+        return kinds.get(kind, 0) if kinds else int(item.get("succeeded", {"N": "0"})["N"])
+
+
+_KIND = "succeeded "
 
 
 class SweepRun(Model):
