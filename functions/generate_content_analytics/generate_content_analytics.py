@@ -236,7 +236,7 @@ def _finish(tallies: list[Tally], run: Run) -> Reported:
         if _store(report, run.now)
     ]
     _publish_from(days)
-    _publish_erased({day for tally in tallies for day in tally.get("changes", ())} - {f"{day}" for day in days})
+    _refresh({day for tally in tallies for day in tally.get("changes", ())} - {f"{day}" for day in days})
     advance(run.task.name, run.now)
     (last,) = _load(days[-1], days[-1])
     return Reported(
@@ -374,11 +374,22 @@ def _publish_from(days: list[date]) -> None:
         update_if(row, [Report.published.set(True)], Report.as_of == row.as_of)
 
 
-def _publish_erased(days: Collection[str]) -> None:
-    """Write the files of days that were marked, where posts were taken out of a report and its files deleted."""
-    for day in days:
-        for row in Report.query("daily", Report.day == day, Report.published == False, consistent_read=True):  # noqa: E712
-            _publish(date.fromisoformat(day))
+def _refresh(days: Collection[str]) -> None:
+    """Let the reports of days that were marked show their posts as they are now, and write their files anew.
+
+    Posts were edited or deleted, or taken out of a report whose files are deleted.
+    """
+    for row in (row for day in days for row in Report.query("daily", Report.day == day, consistent_read=True)):
+        known = row.figures["top_posts"]
+        shown = _shown({post["post_id"] for post in known})
+        top = [{**post, **shown[post["post_id"]]} for post in known if post["post_id"] in shown]
+        if top != known:
+            figures = {**row.figures, "top_posts": top}
+            actions = [Report.figures.set(figures), Report.published.set(False)]
+            if not update_if(row, actions, Report.as_of == row.as_of):
+                continue  # a newer run has written it, from its posts
+        if not row.published:
+            _publish(date.fromisoformat(row.day))
             update_if(row, [Report.published.set(True)], Report.as_of == row.as_of)
 
 

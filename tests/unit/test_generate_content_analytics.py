@@ -376,6 +376,20 @@ def test_a_run_cut_off_anywhere_is_made_up_for(queue: Queue, monkeypatch: pytest
     assert "Sunday 1 November 2026" in stored_file("latest.html")
 
 
+def test_the_report_of_a_post_that_was_edited_or_removed_says_so(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bucket in ("MEDIA_BUCKET", "UPLOADS_BUCKET"):
+        monkeypatch.setenv(bucket, function_environment("CleanupOldPostsFunction")[bucket])
+    for name in ("edited", "removed"):
+        post(name, MIDNIGHT - timedelta(hours=3))
+    make_run(queue)
+    make_run(queue, NOW + 6 * DAY)
+    Post.edit("edited", text="Better now", at=NOW + 6 * DAY)
+    Post.remove("removed", at=NOW + 6 * DAY)
+    make_run(queue, NOW + 7 * DAY)
+    top = json.loads(stored_file(f"daily/{YESTERDAY}/report.json"))["top_posts"]
+    assert [(shown["post_id"], shown["text"]) for shown in top] == [("edited", "Better now")]
+
+
 def test_an_upload_and_its_deletion_are_one_upload_processed(queue: Queue) -> None:
     made = [DayTotals.count_kind("MediaProcessed"), DayTotals.count_kind("MediaRemoved"), DayTotals.succeeded.add(2)]
     DayTotals(f"totals#{YESTERDAY}", "process_media_upload").update(made)

@@ -12,7 +12,7 @@ from pynamodb.exceptions import CancellationReason, TransactWriteError, VerboseC
 from support import Calls, Killed, function_environment
 
 from backbeat import models
-from backbeat.app import erasing
+from backbeat.app import erasing, leaving
 from backbeat.mail import digest
 from backbeat.models import (
     Activity,
@@ -448,6 +448,97 @@ def test_a_post_is_not_removed_where_its_files_cannot_be(post: str) -> None:
     with pytest.raises(LookupError, match="MEDIA_BUCKET is not set"):
         Post.remove(post, at=LATER)
     assert Post.get(post).text == "Hello"
+
+
+def test_a_new_address_is_written_to_again(ann: str) -> None:
+    User(ann).update([User.email_status.set("bounced"), User.soft_bounces.set({"welcome:ann"})])
+    assert User.change(ann, name="Ann B.", locale="fr")
+    user = User.get(ann)
+    assert (user.name, user.locale, user.email, user.email_status) == ("Ann B.", "fr", "ann@example.com", "bounced")
+    assert not User.change(ann, name="Ann B.", email="ann@example.com")
+    assert User.get(ann).email_status == "bounced"
+    assert User.change(ann, email="ann@example.net")
+    user = User.get(ann)
+    assert (user.email, user.email_status, user.soft_bounces) == ("ann@example.net", "ok", None)
+    with pytest.raises(User.DoesNotExist, match="'nobody' does not exist"):
+        User.change("nobody", name="N")
+
+
+def test_an_address_that_is_changed_twice_at_once_is_one_of_the_two_and_good(ann: str, calls: Calls) -> None:
+    def meanwhile() -> None:
+        User.change(ann, email="two@example.com")
+        User(ann).update([User.email_status.set("bounced")])
+
+    calls.before("UpdateItem", "UsersTable", meanwhile)
+    User.change(ann, email="one@example.com")
+    assert (User.get(ann).email, User.get(ann).email_status) == ("one@example.com", "ok")
+
+
+def test_an_edited_post_has_the_hashtags_of_its_text(ann: str) -> None:
+    Post.publish("p2", author_id=ann, text="Up early #hills", at=NOW)
+    assert Post.edit("p2", text="Up early #dawn #Fog", at=LATER)
+    post = Post.get("p2")
+    assert (post.text, post.hashtags, post.tagged_at) == ("Up early #dawn #Fog", {"dawn", "Fog"}, NOW)
+    assert (post.edited_at, post.created_at, post.touched_day) == (LATER, NOW, day_key(LATER, "p2"))
+    assert [row.day for row in DayCounts.query("counts") if row.changes] == ["2026-11-01"], "its report is made anew"
+    assert not Post.edit("p2", text="Up early #dawn #Fog", at=LATER)
+    assert Post.edit("p2", hashtags=["calm"], visibility="followers", at=LATER)
+    post = Post.get("p2")
+    assert (post.text, post.hashtags, post.visibility) == ("Up early #dawn #Fog", {"calm"}, "followers")
+    assert Post.edit("p2", text="Up", at=LATER)
+    assert (Post.get("p2").hashtags, Post.get("p2").tagged_at) == (None, None)
+    with pytest.raises(Post.DoesNotExist):
+        Post.edit("gone", text="Up", at=LATER)
+
+
+def test_a_hidden_post_that_is_edited_stays_hidden(post: str) -> None:
+    Post(post).update([Post.visibility.set("hidden"), Post.hidden_from.set("public"), Post.hidden_at.set(NOW)])
+    assert Post.edit(post, text="Well", visibility="followers", at=LATER)
+    assert (Post.get(post).visibility, Post.get(post).hidden_from) == ("hidden", "followers")
+    assert Post.unhide(post, at=LATER)
+    assert (Post.get(post).visibility, Post.get(post).hidden_at) == ("followers", None)
+
+
+def test_a_share_can_be_taken_back_as_often_as_there_are_any(post: str, bob: str) -> None:
+    Post.share(post, bob, at=NOW)
+    assert Post.unshare(post, bob, at=LATER)
+    assert not Post.unshare(post, bob, at=LATER)
+    assert engagement(post) == (0, 0, 0, 0)
+    with pytest.raises(Post.DoesNotExist):
+        Post.unshare("gone", bob, at=LATER)
+
+
+def test_whoever_leaves_can_do_nothing_until_they_come_back(post: str, ann: str, bob: str) -> None:
+    Token.issue(bob, "t1", kind="refresh", at=NOW, expires_at=LATER)
+    Token.issue(bob, "t2", kind="access", at=NOW, expires_at=LATER)
+    Token.ban(bob, "t2", at=NOW)
+    User.follow(bob, ann, at=NOW)
+    Post.like(post, bob, at=NOW)
+    assert leaving.leave(bob, at=LATER)
+    assert not leaving.leave(bob, at=LATER + timedelta(days=1))
+    assert User.get(bob).deleted_at == LATER
+    assert [token.token_id for token in Token.query(bob)] == ["ban#t2"]
+    assert (counts(ann), engagement(post)) == ((1, 0, 1), (1, 0, 0, 0)), "what they made stays"
+    for write in (
+        lambda: Post.comment(post, "c1", author_id=bob, text="Hi", at=LATER),
+        lambda: Post.publish("p2", author_id=bob, text="Hi", at=LATER),
+        lambda: User.follow(ann, bob, at=LATER),
+        lambda: User.log_in(bob, at=LATER),
+        lambda: User.change(bob, name="B"),
+        lambda: Token.issue(bob, "t3", kind="access", at=LATER, expires_at=LATER),
+    ):
+        with pytest.raises(User.DoesNotExist, match="user 'bob' has left"):
+            write()
+    assert Post.unlike(post, bob, at=LATER), "others' counts can still be put right"
+    back = LATER + timedelta(days=2)
+    assert leaving.come_back(bob, at=back)
+    assert not leaving.come_back(bob, at=back)
+    user = User.get(bob)
+    assert (user.deleted_at, user.last_login_at, user.touched_at) == (None, back, back)
+    assert User.follow(ann, bob, at=back)
+    for change in (leaving.leave, leaving.come_back):
+        with pytest.raises(User.DoesNotExist):
+            change("nobody", at=NOW)
 
 
 @pytest.fixture

@@ -99,6 +99,15 @@ def test_the_models_example_writes(aws: None) -> None:
     assert (post.likes_count, post.comments_count, post.shares_count, post.views_count) == (1, 1, 1, 20)
 
 
+def test_the_example_of_changes_changes(aws: None) -> None:
+    for heading in ("Write through the models", "Change what is there"):
+        (example,) = python(section("data", heading))
+        exec(example, {})
+    assert (User.get("ada").name, User.get("ada").email) == ("Ada L.", "ada@example.net")
+    assert (Post.get("p1").hashtags, Post.get("p1").shares_count) == ({"dawn"}, 0)
+    assert User.get("noor").deleted_at is None
+
+
 def test_the_example_of_binding_finds_the_stacks_tables(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = python(section("data", "Say which stack you mean"))
     tables = {stack.table_id(variable): stack.table_id(variable) for variable in models.TABLES}

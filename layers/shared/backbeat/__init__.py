@@ -38,6 +38,7 @@ For applications, beside the tasks and the models
     app.connecting      a stack found by its name, as `backbeat.connect`
     app.uploads         forms to upload with
     app.markup          markup that shows what became of an upload
+    app.leaving         a user leaves, and comes back
     app.erasing         a user erased, everywhere
 """
 

@@ -1,1 +1,1 @@
-"""What an application calls: forms to upload with, markup that shows what became of an upload, and erasing a user."""
+"""What an application calls beside tasks and models: upload forms, markup of uploads, and leaving and erasing users."""

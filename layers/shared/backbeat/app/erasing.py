@@ -30,6 +30,7 @@ from backbeat.models import (
     update_if,
 )
 from backbeat.models.arguments import checked
+from backbeat.models.users import here
 from backbeat.posts import archive, files
 from backbeat.posts.hashtags import fold
 from backbeat.queues import dead_queue, queue_url
@@ -70,7 +71,7 @@ def erase(user_id: str, *, at: datetime) -> Erased:
 
     Whoever is left keeps true counts. It may be repeated, and goes on where it was cut off; the user's own
     row goes last. A user who does not exist is no error here: what was left of them is looked for all the same.
-    They have left first (`User.leave`), so that they write nothing meanwhile, and nobody follows them.
+    They have left first (`app.leaving`), so that they write nothing meanwhile, and nobody follows them.
 
     The stack's buckets are found in the environment: `MEDIA_BUCKET`, `UPLOADS_BUCKET`, `ARCHIVE_BUCKET` and, where a
     report shows a post of theirs, `REPORTS_BUCKET`; its queues by `BACKBEAT_STACK`. The archive, the ledger, the
@@ -83,7 +84,7 @@ def erase(user_id: str, *, at: datetime) -> Erased:
     reports = Report.showing(user_id)
     if reports:
         reports_bucket()
-    update_if(User(user_id), [User.deleted_at.set(at)], User.user_id.exists() & User.deleted_at.does_not_exist())
+    update_if(User(user_id), [User.deleted_at.set(at)], here())
     _forget_activity(user_id, at)
     follows = sum(User.unfollow(user_id, row.followed_id, at=at) for row in Follow.query(user_id))
     follows += sum(User.unfollow(row.follower_id, user_id, at=at) for row in Follow.by_followed.query(user_id))

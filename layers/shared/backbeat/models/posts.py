@@ -102,7 +102,8 @@ class Post(Made):
         day: `day_key` of when it was made.
         hashtags: Its hashtags, as written.
         tagged_at: When it was made, if it has hashtags.
-        touched_day: `day_key` of when a count of it changed last.
+        edited_at: When its text, its hashtags or its visibility were changed last.
+        touched_day: `day_key` of when a count of it changed last, or it was edited.
         score: What `update_post_engagement_scores` made of its counts.
         score_version: The version of the formula.
         score_as_of: The logical time of the run that wrote the score.
@@ -126,6 +127,7 @@ class Post(Made):
     text = UnicodeAttribute()
     visibility = UnicodeAttribute(default="public")
     created_at = UTCDateTimeAttribute()
+    edited_at = UTCDateTimeAttribute(null=True)
     day = UnicodeAttribute(null=True)
     hashtags = UnicodeSetAttribute(null=True)
     tagged_at = UTCDateTimeAttribute(null=True)
@@ -206,6 +208,51 @@ class Post(Made):
 
     @staticmethod
     @checked
+    def edit(
+        post_id: str,
+        *,
+        at: datetime,
+        text: str | None = None,
+        visibility: str | None = None,
+        hashtags: Iterable[str] | None = None,
+    ) -> bool:
+        """Change a post's text with its hashtags, or who may see it; return whether anything is different.
+
+        It stays in the hour in which it was made. The trends count it anew when they count that hour again, within a
+        day, and the daily report that shows it shows the new text after its next run. A post that `cleanup_old_posts`
+        has hidden stays hidden, and is shown to whom it is for when it is shown again.
+
+        What is not given stays as it is; but of a new text the hashtags are its own, unless others are given.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+            ValueError: One of the hashtags is none.
+        """
+        while True:
+            post = Post.get(post_id, consistent_read=True)
+            tags = distinct_tags(post.text if text is None else text, hashtags)
+            if text is None and hashtags is None:
+                tags = set(post.hashtags or ())
+            shown_to = Post.hidden_from if post.hidden_at else Post.visibility
+            actions: list[Action] = []
+            if text is not None and text != post.text:
+                actions.append(Post.text.set(text))
+            if visibility is not None and visibility != (post.hidden_from if post.hidden_at else post.visibility):
+                actions.append(shown_to.set(visibility))
+            if tags != set(post.hashtags or ()):
+                actions.append(Post.hashtags.set(tags) if tags else Post.hashtags.remove())
+                actions.append(Post.tagged_at.set(post.created_at) if tags else Post.tagged_at.remove())
+            if not actions:
+                return False
+            actions += [Post.edited_at.set(at), Post.touched_day.set(day_key(at, post_id))]
+            hidden = Post.hidden_at == post.hidden_at if post.hidden_at else Post.hidden_at.does_not_exist()
+            edited = Post.edited_at == post.edited_at if post.edited_at else Post.edited_at.does_not_exist()
+            if update_if(Post(post_id), actions, Post.post_id.exists() & hidden & edited):
+                DayCounts.mark([post.day])
+                return True  # else it was edited, hidden or shown meanwhile
+
+    @staticmethod
+    @checked
     def like(post_id: str, user_id: str, *, at: datetime) -> bool:
         """Let a user like a post; return whether they did not already.
 
@@ -263,6 +310,20 @@ class Post(Made):
             User.DoesNotExist: There is no such user, or they have left.
         """
         _write_by(user_id, post_id, at, _count_post(post_id, Post.shares_count.add(1), at))
+
+    @staticmethod
+    @checked
+    def unshare(post_id: str, user_id: str, *, at: datetime) -> bool:
+        """Take one share of a post back; return whether it had any. It counts again when it is repeated, like `share`.
+
+        Raises:
+            Post.DoesNotExist: There is no such post.
+        """
+        actions = [Post.shares_count.add(-1), Post.touched_day.set(day_key(at, post_id))]
+        if update_if(Post(post_id), actions, Post.post_id.exists() & (Post.shares_count > 0)):
+            return True
+        Post.get(post_id)  # raises where there is none
+        return False
 
     @staticmethod
     @checked

@@ -206,6 +206,12 @@ class Token(Made):
 
     @staticmethod
     @checked
+    def revoke_all(user_id: str) -> int:
+        """Delete all of a user's tokens, but not the bans; return how many."""
+        return delete_all(Token, Token.query(user_id, filter_condition=Token.kind != "blacklist", consistent_read=True))
+
+    @staticmethod
+    @checked
     def revoke_family(user_id: str, family: str) -> int:
         """Delete a refresh token with all it was exchanged for; return how many.
 

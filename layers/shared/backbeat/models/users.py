@@ -86,8 +86,8 @@ class User(Made):
 
     Attributes:
         locale: The language they are written to in, as a BCP 47 tag.
-        email_status: Whether they may be written to: `ok`, `bounced` or `complained`. An application that changes the
-            address sets it back to `ok`, and removes `soft_bounces`.
+        email_status: Whether they may be written to: `ok`, `bounced` or `complained`. It is about the address, so
+            whoever changes that sets it back to `ok`, and removes `soft_bounces`, as `change` does.
         soft_bounces: The deliveries to them that came back for a passing reason since one last arrived.
         digest: Whether they want the weekly digest.
         deleted_at: When they left; nothing is done for them since.
@@ -150,6 +150,32 @@ class User(Made):
             return False
         Activity.record(user_id, at=at)
         return True
+
+    @staticmethod
+    @checked
+    def change(user_id: str, *, name: str | None = None, email: str | None = None, locale: str | None = None) -> bool:
+        """Change a user's name, address or language, as far as they are given; return whether anything is different.
+
+        A new address is taken to be good: what bounces and complaints told of the old one is forgotten, and what is
+        still told of it concerns the new one no more. Mails and digests read name, address and language when they are
+        sent.
+
+        Raises:
+            User.DoesNotExist: There is no such user, or they have left.
+        """
+        given = {"name": name, "email": email, "locale": locale}
+        while True:
+            user = next(iter(User.query(user_id, consistent_read=True)), None)
+            if user is None or user.deleted_at:
+                raise no_user(user_id)
+            new = {what: value for what, value in given.items() if value is not None and value != getattr(user, what)}
+            if not new:
+                return False
+            actions: list[Action] = [getattr(User, what).set(value) for what, value in new.items()]
+            if "email" in new:
+                actions += [User.email_status.set("ok"), User.soft_bounces.remove()]
+            if update_if(User(user_id), actions, here() & (User.email == user.email)):
+                return True  # else the address was changed meanwhile
 
     @staticmethod
     @checked
