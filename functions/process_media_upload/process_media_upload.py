@@ -92,6 +92,8 @@ def handle(
     try:
         post = Post.get(post_id, consistent_read=True)
     except Post.DoesNotExist as error:
+        if _is_gone(upload):  # with its post, which goes first
+            return Skipped(f"there is no post {post_id!r}, and the upload {key!r} is gone")
         raise NotYet(f"there is no post {post_id!r} (yet) for the upload {key!r}") from error
 
     seen = _uploads(post).get(key)
@@ -190,6 +192,18 @@ def limits() -> Limits:
         video_seconds=float(os.environ["MAX_VIDEO_SECONDS"]),
         video_side=int(os.environ["MAX_VIDEO_SIDE"]),
     )
+
+
+def _is_gone(upload: Upload) -> bool:
+    """Whether the upload is not there any more."""
+    version = {"VersionId": upload.version_id} if upload.version_id else {}
+    try:
+        s3().head_object(Bucket=upload.bucket, Key=upload.key, **version)  # type: ignore[arg-type]
+    except ClientError as error:  # 405: the version is a delete marker
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 405):
+            return True
+        raise
+    return False
 
 
 def _download(upload: Upload, to: Path) -> tuple[str, str, str | None]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from backbeat.messages import sortable
 from backbeat.models import Changed, Notification, User, save_if
-from backbeat.runtime import Rejected, Run, Skipped, implementation
+from backbeat.runtime import NotYet, Rejected, Run, Skipped, implementation
 from backbeat.tasks import send_notification
 
 LONGEST_TEXT = 1_000
@@ -27,9 +27,9 @@ def handle(user_id: str, kind: str, text: str, run: Run, link: str | None = None
     if not kind or not text.strip() or len(text) > LONGEST_TEXT:
         raise Rejected("invalid_text", f"a notification needs a kind, and a text of 1 to {LONGEST_TEXT} characters")
     try:
-        user = User.get(user_id)
+        user = User.get(user_id, consistent_read=True)
     except User.DoesNotExist as error:
-        raise Rejected("unknown_user", f"there is no user {user_id!r}") from error
+        raise NotYet(f"there is no user {user_id!r} (yet)") from error
     if user.deleted_at:
         return Skipped(f"user {user_id} has left")
     notification = Notification(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from backbeat.mail import sending
 from backbeat.mail.deliveries import AlreadySent
 from backbeat.models import User
-from backbeat.runtime import Rejected, Run, Skipped, implementation
+from backbeat.runtime import NotYet, Run, Skipped, implementation
 from backbeat.tasks import send_welcome_email
 
 
@@ -29,7 +29,7 @@ def handle(user_id: str, run: Run) -> WelcomeSent | Skipped:
     try:
         user = sending.recipient(user_id)
     except User.DoesNotExist as error:
-        raise Rejected("unknown_user", f"there is no user {user_id!r}") from error
+        raise NotYet(f"there is no user {user_id!r} (yet)") from error
     if why := sending.not_written_to(user):
         return Skipped(why)
     try:

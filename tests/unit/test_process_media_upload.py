@@ -16,6 +16,7 @@ from PIL import Image
 from support import Context, Queue, event, function_environment, resolve
 
 import process_media_upload as function
+from backbeat import ledger
 from backbeat.models import Post
 from sandbox import Sandbox
 
@@ -185,6 +186,19 @@ def test_an_upload_waits_for_its_post_and_then_is_dead(queue: Queue) -> None:
     queue.send(letter["body"])
     assert queue.deliver(function) == []
     assert post("unknown").media_status == "ready"
+
+
+def test_an_upload_that_went_with_its_post_is_not_waited_for(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPLOADS_BUCKET", UPLOADS)
+    version = put("posts/post-1/a.jpg", photo())
+    with permissions.by_another():
+        Post.remove("post-1", at=WHEN)
+    for version_id in (version, None):
+        queue.send(notification("posts/post-1/a.jpg", version_id, sequencer=f"0{bool(version_id):d}"))
+    assert queue.deliver(function) == []
+    assert queue.dead() == []
+    skipped = [(run.outcome, run.error) for run in ledger.recent("process_media_upload", WHEN.date(), 9)]
+    assert skipped == [("skipped", "there is no post 'post-1', and the upload 'posts/post-1/a.jpg' is gone")] * 2
 
 
 @pytest.mark.parametrize(

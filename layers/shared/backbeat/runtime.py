@@ -53,7 +53,10 @@ class Rejected(Exception):
 
 
 class NotYet(Exception):
-    """Raised by a task: what it needs is not there yet, so it is tried again later."""
+    """Raised by a task: what it needs is not there yet, so it is tried again later.
+
+    Not for what is known to be gone, which is `Skipped`: waiting for it ends in a dead letter.
+    """
 
 
 class RunFailed(Exception):
