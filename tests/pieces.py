@@ -5,6 +5,7 @@ import re
 from functools import cache
 from typing import Any
 
+import pytest
 from support import ROOT, logical_name, written
 
 from backbeat.producer import Task
@@ -77,6 +78,15 @@ def lacking(name: str) -> tuple[str, ...]:
 def complete() -> dict[str, Task[Any]]:
     """The tasks that lack nothing: what else holds of tasks is looked at in these, as one test names the others."""
     return {name: task for name, task in TASKS.items() if not lacking(name)}
+
+
+def functions() -> list[str]:
+    """The logical ids of the functions of these tasks, and of those that are no tasks."""
+    return [f"{logical_name(name)}Function" for name in (*complete(), *sorted(NO_TASKS))]
+
+
+whole = pytest.mark.skipif(any(map(lacking, names())), reason="a task lacks what `test_a_task_lacks_nothing` says")
+"""For a test that looks at everything at once."""
 
 
 def in_parts(task: Task[Any]) -> bool:

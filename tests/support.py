@@ -7,6 +7,8 @@ import io
 import itertools
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -391,3 +393,18 @@ def run_whole(implementation: Any, message_id: str, when: datetime, **kwargs: An
         part_of_it = message.model_copy(update={"part": part})
         outcome = implementation(**kwargs, run=Run(task, part_of_it, Context()))  # type: ignore[arg-type]
     return outcome
+
+
+def copied(folder: Path) -> Path:
+    """A copy of the project, as far as it belongs to it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder

@@ -29,15 +29,12 @@ def task(
 ) -> None:
     """Write a new task: declaration, function, events, tests, its part of the template, its lines in the pages."""
     written = new_task(ROOT, name, task_class, cron, in_parts)
-    shares = ", ".join(
-        f"{capacity}: {', '.join(f'{other} {share}' for other, share in sorted(of_class.items()))}"
-        for capacity, of_class in written.shares.items()
-    )
+    sums = ", ".join(f"{sum(shares.values())} in {capacity}" for capacity, shares in written.shares.items())
     text = "\n".join(
         [
             f"{name} is written:",
             *(f"  {file}" for file in written.files),
-            f"Class {task_class} has so many invocations to share out, in the table of template.yaml ({shares}).",
+            f"Its class shares out {sums}: it took its part of that from the others, in the table of template.yaml.",
             f"It begins as an example: functions/{name}/{name}.py is yours. docs/adding-a-task.md says how to go on.",
         ]
     )

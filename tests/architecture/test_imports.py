@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from pieces import NO_TASKS, complete
 from support import ROOT, logical_ids, logical_name, template
 
 from backbeat.tasks import TASKS
@@ -136,7 +137,7 @@ def not_installed(paths: list[Path], layers: set[Path]) -> list[str]:
 
 def test_what_a_function_imports_is_in_its_layers() -> None:
     everyones = template()["Globals"]["Function"]["Layers"]
-    for name in FUNCTIONS:
+    for name in (*complete(), *NO_TASKS):
         function = template()["Resources"][f"{logical_name(name)}Function"]["Properties"]
         ids = logical_ids([everyones, function.get("Layers", [])])
         layers = {ROOT / template()["Resources"][layer]["Properties"]["ContentUri"] for layer in ids}

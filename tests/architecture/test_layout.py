@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pieces import EVENTS, NO_TASKS, complete, lacking, names
+from pieces import EVENTS, NO_TASKS, complete, functions, lacking, names
 from support import ROOT, STACK, logical_ids, logical_name, resolve, resources, template
 
 from backbeat.producer import Task
@@ -30,7 +30,7 @@ def test_every_function_is_a_task_or_known_as_none() -> None:
     assert functions <= {*names(), *NO_TASKS}
 
 
-@pytest.mark.parametrize("logical_id", resources("AWS::Serverless::Function"))
+@pytest.mark.parametrize("logical_id", functions())
 def test_a_function_bears_one_name(logical_id: str) -> None:
     function = properties(logical_id)
     name = Path(function["CodeUri"]).name
@@ -42,7 +42,7 @@ def test_a_function_bears_one_name(logical_id: str) -> None:
     assert function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == name
 
 
-@pytest.mark.parametrize("logical_id", resources("AWS::Serverless::Function"))
+@pytest.mark.parametrize("logical_id", functions())
 def test_a_function_has_a_role_and_a_log_group_of_its_own(logical_id: str) -> None:
     function, name = properties(logical_id), logical_id.removesuffix("Function")
     assert function["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}

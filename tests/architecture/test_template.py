@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cfnlint.api import lint_file
-from pieces import complete, in_parts, lacking, names, rows
+from pieces import complete, functions, in_parts, names, rows, whole
 from pynamodb.attributes import TTLAttribute
 from support import ROOT, STACK, arn, logical_ids, logical_name, resolve, resources, statements, template, written
 
@@ -96,11 +96,6 @@ def test_a_function_is_as_large_as_its_row_says(task: Task[Any]) -> None:
 
 
 # ---- It is valid -----------------------------------------------------------------------------------------------------
-
-
-whole = pytest.mark.skipif(
-    any(map(lacking, names())), reason="a task lacks what tests/architecture/test_layout.py says"
-)
 
 
 @whole
@@ -385,7 +380,7 @@ def test_a_role_trusts_one_service(role: str) -> None:
     assert statement["Principal"] == {"Service": service or statement["Principal"]["Service"]}
 
 
-@pytest.mark.parametrize("name", resources("AWS::Serverless::Function"))
+@pytest.mark.parametrize("name", functions())
 def test_a_function_comes_after_the_policies_of_its_role(name: str) -> None:
     """Else its new code could run before it may do what is new in it."""
     role = f"{name.removesuffix('Function')}Role"

@@ -52,10 +52,15 @@ def test_the_wheel_installs_and_its_command_runs_beside_a_manage_py(project: Pat
     assert {name.split("/")[0] for name in files} - {folder.name for folder in ours} == {
         "-".join(wheel.name.split("-")[:2]) + ".dist-info"
     }
-    sources = {f"{folder.name}/{path.relative_to(folder)}" for folder in ours for path in folder.rglob("*.py")}
+    sources = {
+        f"{folder.name}/{path.relative_to(folder)}"
+        for folder in ours
+        for kind in ("*.py", "*.jinja")
+        for path in folder.rglob(kind)
+    }
     functions = ROOT / "functions"
     sources |= {f"backbeat_testing/functions/{path.relative_to(functions)}" for path in functions.rglob("*.py")}
-    assert sources == {name for name in files if name.endswith(".py")}
+    assert sources == {name for name in files if name.endswith((".py", ".jinja"))}
 
     uv, venv = setup.find_uv(), tmp_path / "venv"
     for command in (

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import ROOT, STACK, Context, Queue
+from pieces import lacking
+from support import ROOT, STACK, Context, Queue, copied
 from typer.testing import CliRunner
 
 from backbeat.messages import parse
@@ -25,21 +26,6 @@ from backbeat_ops.new.task import LEAST, UNITS, NotWritten, new_task, share_out,
 from send_notification import handle
 
 WHEN = datetime(2026, 11, 1, 9, tzinfo=UTC)
-
-
-def project(folder: Path) -> Path:
-    """A copy of the project, as far as it belongs to it."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    return folder
 
 
 def made_in(folder: Path, *command: str) -> str:
@@ -63,7 +49,7 @@ def made_in(folder: Path, *command: str) -> str:
 def test_a_project_with_new_tasks_passes_its_checks_and_tests(tmp_path: Path) -> None:
     """One that messages start, one that a schedule starts, and one in parts. Left out: `sam validate`, which lints once
     more and takes as long as all else, and what is about the wheel."""
-    copy = project(tmp_path)
+    copy = copied(tmp_path)
     cache = ROOT / ".mypy_cache"
     if cache.is_dir():
         shutil.copytree(cache, copy / ".mypy_cache", ignore_dangling_symlinks=True)
@@ -79,6 +65,24 @@ def test_a_project_with_new_tasks_passes_its_checks_and_tests(tmp_path: Path) ->
     sam = "tests/architecture/test_template.py::test_sam_accepts_it"
     said = made_in(copy, "pytest", "-q", "-p", "no:cacheprovider", *tests, "tests/architecture", *without, sam)
     assert "skipped" not in said
+
+
+def test_what_a_task_lacks_is_said_at_once_with_where_it_goes() -> None:
+    said = "\n".join(lacking("never_written"))
+    for file in (
+        "layers/shared/backbeat/tasks.py",
+        "functions/never_written/never_written.py",
+        "tests/unit/test_never_written.py",
+        "template.yaml, Mappings",
+        "template.yaml, Metadata, Lists, Tasks",
+        "template.yaml, Metadata, Lists, SentByRoles",
+        "NeverWrittenFunction",
+        "NeverWrittenPolicy",
+        "events/never_written/poison.json",
+        "docs/architecture.md",
+    ):
+        assert file in said, file
+    assert "schedules" not in said
 
 
 @pytest.fixture
