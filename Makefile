@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run django test test-django invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
+.PHONY: help setup run dev django test test-django invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ setup: ## Set up .venv and the local cloud's environment (the other targets do i
 
 run: setup ## Start the local cloud, turn a photo into renditions, stay up (ONCE=1: exit after; PORT=4567)
 	@$(BIN)/backbeat up --sample $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+dev: setup ## Keep the local cloud as your files are, and show what functions log (PORT=4567)
+	@$(BIN)/backbeat dev $(if $(PORT),--port $(PORT))
 
 django: setup ## The example's network in Django beside the local cloud, at http://127.0.0.1:8000 (PORT=4567)
 	@$(BIN)/python examples/django/serve.py $(if $(PORT),--port $(PORT))

@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from backbeat.mail.deliveries import NotUnknown
 from backbeat.producer import InvalidTaskArguments
 from backbeat.queues import QueueNotFound
-from backbeat_ops.commands import cloud, invoke, mail, members, new, runs, schedules, seed, status, uploads
+from backbeat_ops.commands import cloud, dev, invoke, mail, members, new, runs, schedules, seed, status, uploads
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.localcloud import LocalCloudError
 from backbeat_ops.new.task import NotDrawn, NotWritten
@@ -53,6 +53,7 @@ def options(
 
 LOCAL, TASKS, MEMBERS, PROJECT = "The local cloud", "Tasks", "Members' data", "The project"
 app.command(rich_help_panel=LOCAL)(cloud.up)
+app.command(rich_help_panel=LOCAL)(dev.dev)
 app.command(rich_help_panel=LOCAL)(cloud.down)
 app.command(rich_help_panel=LOCAL)(invoke.invoke)
 app.command(rich_help_panel=TASKS)(status.status)

@@ -7,19 +7,28 @@ it takes schedules that AWS refuses, which are refused here.
 
 **Its port.** The emulator keeps queues by their URLs, and finds none of them on another port. So they are moved there.
 
+**Functions.** The emulator unpacks a function's layers for each of its processes, and kills those at work when the code
+is changed. So what was unpacked is kept, and who is at work may finish.
+
 The emulator's interpreter runs this file, in an environment that knows nothing of this project.
 """
 
+import hashlib
 import logging
 import os
 import re
 import shutil
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import dropwhile, takewhile
 from pathlib import Path
+from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -234,6 +243,44 @@ def move(state: Path, port: str) -> None:
             new.replace(file)
 
 
+class KeptZip(zipfile.ZipFile):
+    """A package that is unpacked once, and of which every process of a function then gets a link.
+
+    The emulator unpacks all of a function's layers for each process anew, and Python compiles them anew: 2 s of the
+    processor's time, where 0.4 s are left with this.
+    """
+
+    def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
+        """Put a link to the unpacked files in the place of an empty folder."""
+        with Path(str(self.filename)).open("rb") as file:
+            kept = Path(tempfile.gettempdir(), "unpacked", hashlib.file_digest(file, "sha256").hexdigest())
+        if not kept.exists():
+            kept.parent.mkdir(exist_ok=True)
+            fresh = Path(tempfile.mkdtemp(dir=kept.parent))
+            super().extractall(fresh, members, pwd)
+            try:
+                fresh.rename(kept)
+            except OSError:  # another process of the same function was quicker
+                shutil.rmtree(fresh)
+        Path(path).rmdir()
+        Path(path).symlink_to(kept)
+
+
+def retire(kill: Callable[[list[Any]], None], processes: Iterable[Any]) -> None:
+    """End processes of functions, those at work once they have finished: so Lambda does when it gives new code out."""
+    found = [process for process in processes if process is not None]
+    kill([process for process in found if not process.in_use])
+    for process in found:
+        if process.in_use:
+            threading.Thread(target=_retire, args=(kill, process), daemon=True).start()
+
+
+def _retire(kill: Callable[[list[Any]], None], process: Any) -> None:
+    while process.in_use and (process._proc is None or process._proc.poll() is None):  # starting, or running
+        sleep(0.05)
+    kill([process])
+
+
 def main(home: Path, port: str) -> None:
     """Run the emulator, until it is told to stop.
 
@@ -246,7 +293,11 @@ def main(home: Path, port: str) -> None:
     os.environ.update(settings(home, port))
     move(Path(os.environ["STATE_DIR"]), port)
     from ministack import app
+    from ministack.core import lambda_runtime
     from ministack.services import scheduler
+
+    lambda_runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": KeptZip})
+    lambda_runtime.kill_workers = partial(retire, lambda_runtime.kill_workers)
 
     if not hasattr(scheduler, "start_scheduler"):
         raise SystemExit("This version of the emulator starts its scheduler in another way, and would fire twice.")

@@ -177,8 +177,10 @@ def _start(port: int) -> None:
             f"`make run PORT={free}` or `backbeat up --port {free}`."
         )
     HOME.mkdir(parents=True, exist_ok=True)
-    # Functions inherit the emulator's environment: nothing in it may lead them to another cloud.
-    inherited = {n: v for n, v in os.environ.items() if not n.startswith("AWS_") and n != "PYTHONPATH"}
+    # Functions inherit the emulator's environment: nothing in it may lead them to another cloud, or to other modules.
+    # What they import is compiled for good: it lies in folders of their own.
+    left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    inherited = {n: v for n, v in os.environ.items() if not n.startswith("AWS_") and n not in left_out}
     with (HOME / "emulator.log").open("w") as log:
         child = subprocess.Popen(
             [EMULATOR, "-P", ROOT / PROGRAM, HOME.resolve(), str(port)],
@@ -268,7 +270,8 @@ def stopped_at_the_end() -> Iterator[None]:
             signal.signal(number, handler)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C is one too many
         try:
-            if cloud is not None:
+            if cloud is not None and cloud.lives:
+                say("Stopping the local cloud")
                 _stop(cloud)
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)

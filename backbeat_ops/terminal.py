@@ -77,9 +77,9 @@ def not_ahead(context: typer.Context, time: datetime | None) -> datetime | None:
     return time
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, indent: int | None = 2) -> None:
     """Print a value as JSON, and nothing else: a dataclass as an object, a time as ISO 8601 in UTC."""
-    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=indent))
 
 
 def _plain(value: Any) -> Any:

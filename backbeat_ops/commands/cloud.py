@@ -14,12 +14,11 @@ from backbeat_ops.status import depth
 from backbeat_ops.terminal import AsJson, Yes, answer, errors, on_aws
 
 SECONDS_FOR_A_PHOTO = 300
+Port = Annotated[int | None, typer.Option(help="Where the local cloud answers.", show_default=str(localcloud.PORT))]
 
 
 def up(
-    port: Annotated[
-        int | None, typer.Option(help="Where the local cloud answers.", show_default=str(localcloud.PORT))
-    ] = None,
+    port: Port = None,
     with_sample: Annotated[bool, typer.Option("--sample", help="Add sample data, and put a photo through.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Stop again when all of that is done.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running, until `backbeat down`.")] = False,
@@ -45,7 +44,6 @@ def up(
         except KeyboardInterrupt:
             if once:
                 raise
-        errors.print("Stopping the local cloud")
 
 
 def _bring_up(with_sample: bool, as_json: bool) -> None:

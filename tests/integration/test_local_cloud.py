@@ -80,8 +80,13 @@ def test_a_local_cloud_that_does_not_answer_is_waited_for_and_its_data_outlives_
     home: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped by a signal it is what it is on a busy machine: there, and silent."""
+    for name in ("AWS_PROFILE", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.setenv(name, "another")
     localcloud.start(localcloud.free_port())
     said.clear()  # the start may have taken its time
+    inherited = running().process.environ()
+    assert not {"AWS_PROFILE", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"} & inherited.keys()
+    assert inherited["PATH"] == os.environ["PATH"]
     first = running()
     first.process.suspend()
     assert localcloud.endpoint() == first.url

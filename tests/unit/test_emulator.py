@@ -1,10 +1,15 @@
-"""What the local cloud's process adds to the emulator: schedules that fire as EventBridge Scheduler's, and its port."""
+"""What the local cloud's process does otherwise than the emulator: schedules, its port, the processes of functions."""
 
 import json
+import shutil
+import tempfile
+import threading
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -13,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import Queue
 
-from backbeat_ops.emulator import NotUnderstood, Scheduler, move, refusal, scheduled, times
+from backbeat_ops.emulator import KeptZip, NotUnderstood, Scheduler, move, refusal, retire, scheduled, times
 
 SUNDAY = datetime(2026, 11, 1, tzinfo=UTC)
 GROUP = "default"
@@ -288,3 +293,61 @@ def test_a_move_that_was_cut_off_is_done_again(tmp_path: Path, monkeypatch: pyte
 def test_nothing_was_kept_yet(tmp_path: Path) -> None:
     move(tmp_path / "state", "4621")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_package_is_unpacked_once_and_is_there_for_as_long_as_others_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    processes = [tmp_path / "process-1", tmp_path / "process-2"]
+    for process, file in zip(processes, ("layer.zip", "the-same-layer.zip"), strict=True):
+        with zipfile.ZipFile(tmp_path / file, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("python/pulse.py"), "RATE = 60")
+        (process / "layer_0").mkdir(parents=True)
+        with KeptZip(tmp_path / file) as archive:
+            archive.extractall(process / "layer_0")
+    shutil.rmtree(processes[0])
+    (kept,) = (tmp_path / "unpacked").iterdir()
+    assert (processes[1] / "layer_0").resolve() == kept.resolve()
+    assert (processes[1] / "layer_0/python/pulse.py").read_text() == "RATE = 60"
+
+
+def test_another_package_is_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for number in ("1", "2"):
+        with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
+            archive.writestr("task.py", number)
+        (tmp_path / number).mkdir()
+        with KeptZip(tmp_path / "code.zip") as archive:
+            archive.extractall(tmp_path / number)
+    assert [(tmp_path / number / "task.py").read_text() for number in ("1", "2")] == ["1", "2"]
+
+
+class Process:
+    """A function's process, as the emulator has them."""
+
+    def __init__(self, name: str, *, in_use: bool) -> None:
+        self.name = name
+        self.in_use = in_use
+        self.ended = threading.Event()
+        self._proc = SimpleNamespace(poll=lambda: None)
+
+
+def test_a_process_at_work_ends_when_it_has_finished_and_others_at_once() -> None:
+    def kill(processes: list[Process]) -> None:
+        for process in processes:
+            process.ended.set()
+
+    idle, busy = Process("idle", in_use=False), Process("busy", in_use=True)
+    retire(kill, [idle, None, busy])
+    assert idle.ended.is_set()
+    assert not busy.ended.is_set()
+    busy.in_use = False
+    assert busy.ended.wait(60)
+
+
+def test_a_process_that_has_crashed_at_work_is_not_waited_for() -> None:
+    crashed = Process("crashed", in_use=True)
+    crashed._proc.poll = lambda: 1
+    retire(lambda processes: [process.ended.set() for process in processes], [crashed])
+    assert crashed.ended.wait(60)

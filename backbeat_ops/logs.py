@@ -1,0 +1,118 @@
+"""What the functions on the local cloud log, as it comes."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from backbeat_ops.localcloud import STACK
+
+GROUPS = f"/aws/lambda/{STACK}-"
+LATEST = timedelta(seconds=30)
+"""How much later than its own time a line may come to be found: the local cloud may have stood still in between."""
+LAMBDAS_OWN = re.compile(r"(START|END|REPORT) RequestId: ")
+LINE = {"timestamp", "level", "message"}
+"""What each line of Powertools' logger has."""
+NOT_FIELDS = LINE | {"location", "service", "request_id", "exception", "exception_name", "task", "task_class"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that a function logged, or that was done to it.
+
+    Attributes:
+        time: When.
+        task: By which task; None for what was done from outside.
+        level: Its level, `INFO`; empty for what was printed.
+        message: What it says.
+        fields: What it says besides, by name.
+        more: Lines that belong to it, such as a traceback's.
+    """
+
+    time: datetime
+    task: str | None
+    level: str
+    message: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
+
+
+class Tail:
+    """What was logged since it was asked last."""
+
+    def __init__(self, since: datetime) -> None:
+        quick = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 1})
+        self._client = boto3.client("logs", config=quick)
+        self._since = since
+        self._sizes: dict[str, int] = {}
+        self._seen: set[str] = set()
+
+    def new(self, now: datetime) -> list[Entry]:
+        """What has been logged, the invocation that ended first at the top."""
+        found: list[tuple[datetime, list[Entry]]] = []
+        for group in self._grown():
+            for stream, messages in self._read(group).items():
+                # Here each invocation has a stream of its own, which is written at its end and at once.
+                if stream not in self._seen:
+                    self._seen.add(stream)
+                    found.append((messages[0][0], entries(group.removeprefix(GROUPS), messages)))
+        self._since = max(self._since, now - LATEST)
+        return [entry for _, own in sorted(found, key=itemgetter(0)) for entry in own]
+
+    def _grown(self) -> list[str]:
+        """The log groups that hold more than before: one call tells, where reading all takes one for each."""
+        pages = self._client.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=GROUPS)
+        sizes = {group["logGroupName"]: group["storedBytes"] for page in pages for group in page["logGroups"]}
+        before, self._sizes = self._sizes, sizes
+        return [name for name, size in sizes.items() if size != before.get(name)]
+
+    def _read(self, group: str) -> dict[str, list[tuple[datetime, str]]]:
+        pages = self._client.get_paginator("filter_log_events").paginate(
+            logGroupName=group, startTime=round(self._since.timestamp() * 1000)
+        )
+        streams: dict[str, list[tuple[datetime, str]]] = {}
+        for page in pages:
+            for event in page["events"]:
+                stored = datetime.fromtimestamp(event["timestamp"] / 1000, UTC)
+                streams.setdefault(event["logStreamName"], []).append((stored, event["message"]))
+        return streams
+
+
+def entries(task: str, messages: list[tuple[datetime, str]]) -> list[Entry]:
+    """One invocation's log as entries: without what Lambda adds, and without metrics.
+
+    Args:
+        task: The task that ran.
+        messages: Its lines, each with the time at which it was stored.
+    """
+    found: list[Entry] = []
+    for stored, message in messages:
+        if LAMBDAS_OWN.match(message):
+            continue
+        try:
+            line = json.loads(message)
+        except ValueError:
+            line = None
+        if isinstance(line, dict) and "_aws" in line:  # a metric
+            continue
+        if not isinstance(line, dict) or not line.keys() >= LINE:
+            _add_printed(found, Entry(stored, task, "", message))
+        else:
+            time = datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z").astimezone(UTC)
+            fields = {name: value for name, value in line.items() if name not in NOT_FIELDS}
+            more = tuple(line.get("exception", "").splitlines())
+            found.append(Entry(time, task, line["level"], str(line["message"]), fields, more))
+    return found
+
+
+def _add_printed(found: list[Entry], printed: Entry) -> None:
+    """Put a printed line to those that were printed before it: a traceback comes in many."""
+    if found and not found[-1].level:
+        last = found.pop()
+        printed = Entry(last.time, last.task, "", last.message, more=(*last.more, printed.message))
+    found.append(printed)
