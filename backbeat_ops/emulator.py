@@ -246,8 +246,8 @@ def move(state: Path, port: str) -> None:
 class KeptZip(zipfile.ZipFile):
     """A package that is unpacked once, and of which every process of a function then gets a link.
 
-    The emulator unpacks all of a function's layers for each process anew, and Python compiles them anew: 2 s of the
-    processor's time, where 0.4 s are left with this.
+    The emulator unpacks all of a function's layers for each process anew, and Python compiles them anew: 1.8 s of the
+    processor's time or more, where 0.4 s are left with this.
     """
 
     def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
