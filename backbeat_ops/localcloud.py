@@ -266,15 +266,16 @@ def stopped_at_the_end() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C is one too many
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a second one is one too many
         try:
             if cloud is not None and cloud.lives:
                 say("Stopping the local cloud")
                 _stop(cloud)
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def free_port() -> int:
@@ -288,8 +289,9 @@ def free_port() -> int:
 
 
 def say(text: str) -> None:
-    """Say what is being waited for, on stderr."""
-    sys.stderr.write(f"{text}\n")
+    """Say what is being waited for, on stderr, if anybody is still there."""
+    with suppress(OSError):  # the terminal has been closed
+        sys.stderr.write(f"{text}\n")
 
 
 def _wait(cloud: LocalCloud, done: Callable[[], bool], for_what: str) -> None:

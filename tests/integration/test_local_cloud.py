@@ -151,6 +151,27 @@ def test_of_two_that_start_at_once_one_does_and_whoever_is_left_behind_is_found_
     assert not cloud.lives
 
 
+def test_a_terminal_that_is_closed_stops_the_local_cloud_in_order(home: Path) -> None:
+    program = f"""
+import signal
+from backbeat_ops import localcloud
+localcloud.start({localcloud.free_port()})
+with localcloud.stopped_at_the_end():
+    print("up", flush=True)
+    signal.pause()
+"""
+    terminal = in_another_process(home, "python", "-c", program)
+    assert terminal.stdout is not None and terminal.stderr is not None
+    assert terminal.stdout.readline() == "up\n"
+    cloud = running()
+    terminal.stdout.close()
+    terminal.stderr.close()  # nobody reads any more what it says
+    terminal.send_signal(signal.SIGHUP)
+    terminal.wait(300)
+    assert not cloud.lives
+    assert list((home / "data/state").glob("*.json"))  # that is, it has saved its data
+
+
 def test_a_port_that_another_folders_local_cloud_has_is_named_with_it(
     local_cloud: str, home: Path, tmp_path: Path
 ) -> None:
@@ -161,12 +182,8 @@ def test_a_port_that_another_folders_local_cloud_has_is_named_with_it(
 
 def test_a_stack_goes_with_all_versions_in_its_buckets_and_is_missed(cloud: Stack) -> None:
     s3, cloudformation = boto3.client("s3"), boto3.client("cloudformation")
-    body = """
-        Resources:
-          ThingsBucket:
-            Type: AWS::S3::Bucket
-            Properties: {VersioningConfiguration: {Status: Enabled}}
-    """
+    versioned = {"VersioningConfiguration": {"Status": "Enabled"}}
+    body = json.dumps({"Resources": {"ThingsBucket": {"Type": "AWS::S3::Bucket", "Properties": versioned}}})
     cloudformation.create_stack(StackName="goes", TemplateBody=body)
     cloudformation.get_waiter("stack_create_complete").wait(StackName="goes", WaiterConfig={"Delay": 1})
     stack = Stack("goes")
