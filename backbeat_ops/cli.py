@@ -8,7 +8,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 from backbeat.mail.deliveries import NotUnknown
 from backbeat.producer import InvalidTaskArguments
 from backbeat.queues import QueueNotFound
-from backbeat_ops.commands import cloud, dev, invoke, mail, members, new, runs, schedules, seed, status, uploads
+from backbeat_ops.commands import (
+    cloud,
+    dev,
+    doctor,
+    invoke,
+    mail,
+    members,
+    new,
+    runs,
+    schedules,
+    seed,
+    status,
+    uploads,
+)
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.localcloud import LocalCloudError
 from backbeat_ops.new.task import NotDrawn, NotWritten
@@ -57,6 +70,7 @@ app.command(rich_help_panel=LOCAL)(dev.dev)
 app.command(rich_help_panel=LOCAL)(cloud.down)
 app.command(rich_help_panel=LOCAL)(invoke.invoke)
 app.command(rich_help_panel=TASKS)(status.status)
+app.command(rich_help_panel=TASKS)(doctor.doctor)
 app.command(rich_help_panel=TASKS)(runs.runs)
 app.command(rich_help_panel=TASKS)(runs.run)
 app.add_typer(schedules.app, name="schedules", rich_help_panel=TASKS)

@@ -45,9 +45,12 @@ def cloud(local_cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 @pytest.fixture
 def backbeat(cloud: Stack) -> Backbeat:
-    """Run the `backbeat` command, as a user would; return its JSON, or what it said where it failed."""
+    """Run the `backbeat` command, as a user would; return its JSON, or what it said where it failed.
 
-    def run(*arguments: str, fails: bool = False) -> Any:
+    One that answers and fails, as `doctor` does, is called with `ails`: its answer is returned.
+    """
+
+    def run(*arguments: str, fails: bool = False, ails: bool = False) -> Any:
         done = subprocess.run(
             [Path(sys.executable).parent / "backbeat", *arguments],
             env={**os.environ, "BACKBEAT_HOME": str(localcloud.HOME), "BACKBEAT_STACK": "", "COLUMNS": "200"},
@@ -56,7 +59,7 @@ def backbeat(cloud: Stack) -> Backbeat:
             timeout=300,
             check=False,
         )
-        assert done.returncode == (1 if fails else 0), done.stdout + done.stderr
+        assert done.returncode == (1 if fails or ails else 0), done.stdout + done.stderr
         if fails:
             return done.stderr
         return json.loads(done.stdout) if "--json" in arguments else done.stdout
