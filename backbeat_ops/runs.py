@@ -83,23 +83,34 @@ def the_task(name: str) -> Task[Any]:
 
 
 def recent(task: str, limit: int, until: date | None = None, days: int = 2) -> list[RunRecord]:
-    """A task's runs of some logical days up to a last one, or to today: the last day's first, at most `limit`."""
-    until = until or datetime.now(UTC).date()
-    found: list[RunRecord] = []
-    for back in range(days):
-        if len(found) >= limit:
-            break
-        found += ledger.recent(task, until - timedelta(days=back), limit)
-    return found[:limit]
+    """A task's runs of some logical days up to a last one, or to today: at most `limit`, those that started last."""
+    found = [run for day in _days(until, days) for run in ledger.recent(task, day, limit)]
+    return sorted(found, key=lambda run: run.started, reverse=True)[:limit]
+
+
+def left_out(task: str, shown: int, until: date | None = None, days: int = 2) -> str | None:
+    """What is to be said where not all of a task's runs of some days are shown: `20 of 57 of send_notification`."""
+    numbers = [ledger.number(task, day) for day in _days(until, days)]
+    if sum(numbers) <= shown:
+        return None
+    more = " or more" if ledger.MOST_COUNTED in numbers else ""
+    return f"{shown} of {sum(numbers):,}{more} of {task}"
+
+
+def _days(until: date | None, days: int) -> list[date]:
+    last = until or datetime.now(UTC).date()
+    return [last - timedelta(days=back) for back in range(days)]
 
 
 def last(task: str, now: datetime) -> RunRecord | None:
-    """The run of a task with the latest logical time, of the last eight days."""
-    for days in range(DAYS_BACK):
-        of_day = list(ledger.recent(task, now.date() - timedelta(days=days), 100))
-        if of_day:
-            return max(of_day, key=lambda run: run.logical_time)
-    return None
+    """The run of a task that started last, of those of the last eight logical days."""
+    return next(iter(recent(task, 1, now.date(), DAYS_BACK)), None)
+
+
+def as_it_is(run: RunRecord) -> str:
+    """What is to be said of a run that is not made again: how it ended, and when it started."""
+    started = f"{run.started:%Y-%m-%d %H:%M} UTC"
+    return f"{run.run_id} has {run.outcome} already, in the attempt of {started}: a schedule's run is made once."
 
 
 def by_hand(stack: str, task: Task[Any], kwargs: Mapping[str, Any], at: datetime) -> Message:

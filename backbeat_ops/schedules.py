@@ -15,7 +15,7 @@ import boto3
 
 from backbeat import ledger, messages, queues
 from backbeat.aws import schedule_group, scheduler
-from backbeat.ledger import FAILED
+from backbeat.ledger import FAILED, Outcome
 from backbeat.messages import InvalidMessage, Message, iso
 from backbeat.models import RunRecord
 from backbeat.producer import Task
@@ -134,6 +134,12 @@ def switch(schedule: Schedule, state: Literal["ENABLED", "DISABLED"]) -> None:
     answered = ("Arn", "CreationDate", "LastModificationDate", "ResponseMetadata", "State")
     kept: Any = {key: value for key, value in schedule.definition.items() if key not in answered}
     scheduler().update_schedule(**kept, State=state)
+
+
+def made(schedule: Schedule, at: datetime) -> RunRecord | None:
+    """A schedule's run for a time, if it has succeeded: sent once more it would not be made again."""
+    run = ledger.find(schedule.message(at))
+    return run if run and run.outcome == Outcome.SUCCEEDED else None
 
 
 def send(schedule: Schedule, at: datetime) -> Message:

@@ -1,5 +1,6 @@
 """`backbeat runs` and `run`: look at the ledger, and run a task by hand."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.padding import Padding
 
-from backbeat.ledger import FAILED
+from backbeat.ledger import FAILED, Outcome
 from backbeat.tasks import TASKS
 from backbeat_ops import runs as ledger
 from backbeat_ops.terminal import (
@@ -47,6 +48,10 @@ def runs(
     last, span = (day or datetime.now(UTC)).date(), days or (1 if day else 2)
     found = [run for name in names for run in ledger.recent(name, limit, last, span)]
     found.sort(key=lambda run: run.started, reverse=True)
+    shown = Counter(run.task for run in found)
+    partly = [said for name in names if shown[name] == limit and (said := ledger.left_out(name, limit, last, span))]
+    if partly:
+        errors.print(f"{'; '.join(partly)}: --limit shows more.", soft_wrap=True)
     if as_json:
         print_json([ledger.shown(run) for run in found])
         return
@@ -88,7 +93,8 @@ def run(
     if as_json:
         print_json(ledger.shown(made))
     else:
-        console.print(f"{made.run_id} {outcome(made.outcome)}", soft_wrap=True)
+        why = f": {escape(made.error)}" if made.outcome == Outcome.SKIPPED and made.error else ""
+        console.print(f"{made.run_id} {outcome(made.outcome)}{why}", soft_wrap=True)
         if made.result is not None:
             print_json(made.result)
     if made.outcome in FAILED:

@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from backbeat.ledger import Outcome
 from backbeat.messages import iso
 from backbeat.models import RunRecord
 from backbeat_ops import runs, schedules
@@ -87,6 +88,10 @@ def fire(context: typer.Context, name: Name, at: At = None, as_json: AsJson = Fa
     """Fire a schedule, enabled or not. A run that has succeeded is not made again."""
     time = not_ahead(context, at) or datetime.now(UTC).replace(microsecond=0)
     (schedule,) = schedules.named(the_stack(context).name, [name])
+    if known := schedules.made(schedule, time):
+        new = f"`backbeat run {schedule.task.name} --at {iso(time)}` makes a new one."
+        answer(runs.shown(known), f"{runs.as_it_is(known)} {new}", as_json)
+        return
     message = schedules.send(schedule, time)
     answer(runs.on_its_queue(message), f"{message.id} is on its queue.", as_json)
 
@@ -128,6 +133,9 @@ def play(
         print_json(found)
     else:
         console.print(_as_table(found))
+        for run in ended:
+            if run.outcome == Outcome.SKIPPED:
+                console.print(f"[dim]{run.run_id} was skipped: {escape(run.error or 'no reason is known')}[/]")
     failed = [f"{run['run_id']} ({run['outcome']})" for item in found for run in item["failed"]]
     if failed:
         more = f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""

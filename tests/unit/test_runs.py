@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from backbeat import ledger
 from backbeat.ledger import Attempt, Outcome
 from backbeat.messages import Message
-from backbeat_ops import cli, commands
+from backbeat_ops import cli, commands, runs
 
 TASK = "update_user_statistics"
 TODAY = datetime.now(UTC).replace(hour=3, minute=0, second=0, microsecond=0)
@@ -77,3 +77,28 @@ def test_a_day_that_is_none_is_refused() -> None:
     done = CliRunner().invoke(cli.app, ["runs", "--day", "yesterday"])
     assert done.exit_code == 2
     assert "'yesterday' is no time" in done.stderr
+
+
+def test_the_newest_run_is_shown_and_those_left_out_are_counted() -> None:
+    """Messages without an id of their own have SQS's, which sorts by nothing."""
+    for number in range(25):
+        made(TODAY, f"{number % 5}f0e3d70-{number}", started=TODAY + timedelta(seconds=number))
+    newest = made(TODAY, "0-newest", started=TODAY + timedelta(minutes=1))
+    at_hand = made(TODAY - DAY, "0-yesterdays", started=TODAY + timedelta(minutes=2))
+    made(TODAY, "x", task="send_notification")
+    done = CliRunner().invoke(cli.app, ["runs", "--json", "--task", TASK])
+    found = [run["run_id"] for run in json.loads(done.stdout)]
+    assert (len(found), found[:3]) == (20, [at_hand, newest, "4f0e3d70-24"])
+    assert "20 of 27 of update_user_statistics: --limit shows more." in done.stderr
+    assert "send_notification" not in CliRunner().invoke(cli.app, ["runs", "--limit", "3"]).stderr
+    assert CliRunner().invoke(cli.app, ["runs", "--limit", "27", "--task", TASK]).stderr == ""
+    last = runs.last(TASK, TODAY)
+    assert last is not None
+    assert last.run_id == at_hand
+
+
+def test_more_runs_than_are_counted_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MOST_COUNTED", 3)
+    for number in range(5):
+        made(TODAY, f"{number}")
+    assert runs.left_out(TASK, 2, TODAY.date()) == f"2 of 3 or more of {TASK}"

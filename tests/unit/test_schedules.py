@@ -17,7 +17,7 @@ from backbeat import ledger
 from backbeat.ledger import Outcome
 from backbeat.messages import Message
 from backbeat.producer import InvalidTaskArguments, Retry, Task
-from backbeat.runtime import Implementation, Rejected, Run
+from backbeat.runtime import Implementation, Rejected, Run, Skipped
 from backbeat.tasks import TASKS, send_welcome_email
 from backbeat_ops import commands, runs, schedules, terminal
 from backbeat_ops.cli import app
@@ -353,6 +353,32 @@ def test_a_schedule_is_fired_by_hand_for_a_time(backbeat: Callable[..., Any], qu
         "logical_time": "2026-11-02T03:00:00Z",
     }
     assert sent(queue) == ["daily@2026-11-02T03:00:00Z"]
+
+
+def test_a_finished_run_is_not_fired_again_and_that_is_said(
+    backbeat: Callable[..., Any], queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = ("schedules", "run", "daily", "--at", "2026-11-02T03:00Z")
+    backbeat(*again)
+    queue.deliver(implemented(lambda run: {"sent": 3}))
+    answer = backbeat(*again)
+    assert (answer["outcome"], answer["result"]) == ("succeeded", {"sent": 3})
+    assert queue.depth() == (0, 0)
+    said = " ".join(CliRunner().invoke(app, list(again)).stdout.split())
+    assert said.startswith("daily@2026-11-02T03:00:00Z has succeeded already, in the attempt of ")
+    assert "`backbeat run send_welcome_email --at 2026-11-02T03:00:00Z` makes a new one." in said
+
+
+def test_it_is_said_why_a_run_was_skipped(
+    backbeat: Callable[..., Any], queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip, wait = implemented(lambda run: Skipped("a newer run has been made")), runs.wait
+    monkeypatch.setattr(schedules, "consumed", lambda schedule: True)
+    monkeypatch.setattr(runs, "wait", lambda w, s: wait(w, s, lambda _: queue.deliver(skip)))
+    run = ("run", "send_welcome_email", "user_id=7", "--at", "2026-11-02", "--wait")
+    assert "skipped: a newer run has been made" in CliRunner().invoke(app, run, env={"COLUMNS": "200"}).stdout
+    played = CliRunner().invoke(app, ["play", "--from", "2026-11-02", "--to", "2026-11-03", "daily"]).stdout
+    assert "was skipped: a newer run has been made" in " ".join(played.split())
 
 
 def test_a_task_is_run_by_hand_with_its_arguments(backbeat: Callable[..., Any], queue: Queue) -> None:

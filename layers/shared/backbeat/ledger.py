@@ -1,8 +1,8 @@
 """The run ledger: what ran, when, how it ended and why; kept for 30 days.
 
-A run is one row, keyed by its task and the day of its logical time, and by its id, which sorts by time. A scheduled
-run *claims* its row before it works, so that of two deliveries one waits; a message's run is written once per
-attempt, at its end, because what it does is guarded by keys of its own.
+A run is one row, keyed by its task and the day of its logical time, and by its id; an index sorts by when it started.
+A scheduled run *claims* its row before it works, so that of two deliveries one waits; a message's run is written once
+per attempt, at its end, because what it does is guarded by keys of its own.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,8 @@ from backbeat.messages import Message
 from backbeat.models import DayTotals, RunRecord, update_if
 
 KEPT = timedelta(days=30)
+MOST_COUNTED = 10_000
+"""How many runs of a day are counted; more are "and more"."""
 
 
 class Outcome(StrEnum):
@@ -187,16 +189,15 @@ def find(message: Message) -> RunRecord | None:
 
 
 def recent(task: str, day: date, limit: int) -> list[RunRecord]:
-    """A task's runs of one (logical, UTC) day, those that started last first, at most `limit`.
+    """A task's runs of one (logical, UTC) day, those that started last first, at most `limit`."""
+    newest = RunRecord.by_start.query(f"{task}#{day}", scan_index_forward=False, limit=limit)
+    found = RunRecord.batch_get([(run.task_day, run.run_id) for run in newest])
+    return sorted(found, key=lambda run: run.started, reverse=True)
 
-    The ids of a schedule's runs sort among themselves, and so do those of messages, but not the ones among the others.
-    """
-    run_id, scheduled = RunRecord.run_id, f"{task}@"
-    kinds = (run_id < scheduled, run_id.startswith(scheduled), run_id >= f"{task}A")  # A follows @
-    found = [
-        run for kind in kinds for run in RunRecord.query(f"{task}#{day}", kind, scan_index_forward=False, limit=limit)
-    ]
-    return sorted(found, key=lambda run: run.started, reverse=True)[:limit]
+
+def number(task: str, day: date) -> int:
+    """How many runs a task has had on one (logical, UTC) day; 10,000 stands for those and more."""
+    return min(RunRecord.by_start.count(f"{task}#{day}", limit=MOST_COUNTED), MOST_COUNTED)
 
 
 def totals(day: date) -> Iterator[DayTotals]:

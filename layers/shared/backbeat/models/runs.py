@@ -15,10 +15,22 @@ from pynamodb.attributes import (
 )
 from pynamodb.expressions.operand import Path, Value
 from pynamodb.expressions.update import Action
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
 from backbeat.aws import dynamodb
 from backbeat.models.base import Table
+
+
+class RunsByStart(GlobalSecondaryIndex["RunRecord"]):
+    """A task's runs of one day by when they started, as their ids may be anything."""
+
+    class Meta:
+        index_name = "by_start"
+        projection = KeysOnlyProjection()
+
+    task_day = UnicodeAttribute(hash_key=True)
+    started = UTCDateTimeAttribute(range_key=True)
 
 
 class RunRecord(Model):
@@ -41,6 +53,8 @@ class RunRecord(Model):
     request_id = UnicodeAttribute(null=True)
     lease_until = UTCDateTimeAttribute(null=True)
     expires = TTLAttribute(null=True)
+
+    by_start = RunsByStart()
 
 
 class DayTotals(Model):
