@@ -16,6 +16,7 @@ from backbeat_ops.commands import (
     mail,
     members,
     new,
+    rewind,
     runs,
     schedules,
     seed,
@@ -75,6 +76,7 @@ app.command(rich_help_panel=TASKS)(runs.runs)
 app.command(rich_help_panel=TASKS)(runs.run)
 app.add_typer(schedules.app, name="schedules", rich_help_panel=TASKS)
 app.command(rich_help_panel=TASKS)(schedules.play)
+app.command(rich_help_panel=TASKS)(rewind.rewind)
 app.add_typer(mail.app, name="mail", rich_help_panel=TASKS)
 app.command(rich_help_panel=MEMBERS)(seed.seed)
 app.command(rich_help_panel=MEMBERS)(uploads.upload)

@@ -42,6 +42,7 @@ At = Annotated[
     datetime | None,
     typer.Option(parser=moment, metavar="TIME", show_default="now", help="As if at this time."),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Even at a time that is still to come; local cloud only.")]
 Day = Annotated[
     datetime | None,
     typer.Option(parser=moment, metavar="DAY", show_default="today and yesterday", help="Only this day's, in UTC."),
@@ -70,10 +71,21 @@ def the_stack(context: typer.Context) -> Stack:
     return stack
 
 
-def not_ahead(context: typer.Context, time: datetime | None) -> datetime | None:
-    """The time, unless it is still to come on AWS: what a run writes would hold off all others until then."""
-    if time is not None and time > datetime.now(UTC) and on_aws(context):
-        raise typer.BadParameter(f"{iso(time)} is still to come; only the local cloud can run what is still to come.")
+def not_ahead(context: typer.Context, time: datetime | None, force: bool) -> datetime | None:
+    """The time, unless it is still to come: what a run writes would hold off all others until then.
+
+    On the local cloud `force` takes it; a function on AWS would not.
+    """
+    if time is not None and time > datetime.now(UTC):
+        if on_aws(context):
+            raise typer.BadParameter(
+                f"{iso(time)} is still to come; only the local cloud can run what is still to come."
+            )
+        if not force:
+            raise typer.BadParameter(
+                f"{iso(time)} is still to come, and what a run writes holds off all others until then. "
+                "--force does it all the same; `backbeat rewind` puts it right."
+            )
     return time
 
 

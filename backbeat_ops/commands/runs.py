@@ -15,6 +15,7 @@ from backbeat_ops.terminal import (
     AsJson,
     At,
     Day,
+    Force,
     Timeout,
     Wait,
     answer,
@@ -76,6 +77,7 @@ def run(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
     given: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its arguments.")] = None,
     at: At = None,
+    force: Force = False,
     wait: Wait = False,
     timeout: Timeout = 300,
     as_json: AsJson = False,
@@ -83,7 +85,7 @@ def run(
     """Run a task now, as if at any time: a new run, whatever ran before."""
     declared = ledger.the_task(task)
     kwargs = ledger.arguments(declared, given or [])
-    time = not_ahead(context, at) or datetime.now(UTC)
+    time = not_ahead(context, at, force) or datetime.now(UTC)
     message = ledger.by_hand(the_stack(context).name, declared, kwargs, time)
     if not wait:
         answer(ledger.on_its_queue(message), f"{message.id} is on its queue.", as_json)

@@ -16,6 +16,7 @@ from backbeat_ops.schedules import Played
 from backbeat_ops.terminal import (
     AsJson,
     At,
+    Force,
     Timeout,
     answer,
     console,
@@ -84,9 +85,9 @@ def _switch(context: typer.Context, name: str, state: Literal["ENABLED", "DISABL
 
 
 @app.command("run")
-def fire(context: typer.Context, name: Name, at: At = None, as_json: AsJson = False) -> None:
+def fire(context: typer.Context, name: Name, at: At = None, force: Force = False, as_json: AsJson = False) -> None:
     """Fire a schedule, enabled or not. A run that has succeeded is not made again."""
-    time = not_ahead(context, at) or datetime.now(UTC).replace(microsecond=0)
+    time = not_ahead(context, at, force) or datetime.now(UTC).replace(microsecond=0)
     (schedule,) = schedules.named(the_stack(context).name, [name])
     if known := schedules.made(schedule, time):
         new = f"`backbeat run {schedule.task.name} --at {iso(time)}` makes a new one."
@@ -103,6 +104,7 @@ def play(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="SCHEDULE", help="Which ones.", show_default="all that are enabled")
     ] = None,
+    force: Force = False,
     timeout: Timeout = 300,
     as_json: AsJson = False,
 ) -> None:
@@ -112,7 +114,7 @@ def play(
     """
     if start >= end:
         raise typer.BadParameter(f"--from {iso(start)} is not before --to {iso(end)}.")
-    not_ahead(context, end)
+    not_ahead(context, end, force)
     stack = the_stack(context).name
     chosen = (
         schedules.named(stack, names) if names else [found for found in schedules.schedules(stack) if found.enabled]

@@ -407,6 +407,27 @@ def test_a_letter_without_room_for_attributes_is_sent_all_the_same(media_queue: 
     assert [letter["body"] for letter in media_queue.dead()] == [body]
 
 
+def test_what_is_still_to_come_is_rejected_on_aws_and_run_on_the_local_cloud(
+    media_queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped month: what a run writes holds off every run until then."""
+    soon, later = datetime.now(UTC) + timedelta(minutes=4), datetime.now(UTC) + timedelta(minutes=6)
+    media_queue.send(message(sent_at=soon.isoformat()))
+    assert media_queue.deliver(implement(succeeding)) == []
+    assert media_queue.dead() == [], "clocks differ"
+    ahead = [message(id="run-2", sent_at=later.isoformat()), {**scheduled(), "scheduled_time": later.isoformat()}]
+    for body in ahead:
+        media_queue.send(body)
+    assert media_queue.deliver(implement(succeeding)) == []
+    letters = media_queue.dead()
+    assert [letter["reason"] for letter in letters] == ["invalid_message"] * 2
+    assert all("is still to come" in letter["error"] for letter in letters)
+    monkeypatch.setenv("STAGE", "local")
+    media_queue.send(message(id="run-3", sent_at=later.isoformat()))
+    media_queue.deliver(implement(succeeding))
+    assert ledger.find(ledger.Message(task=TASK, id="run-3", sent_at=later)).outcome == "succeeded"  # type: ignore[union-attr]
+
+
 FIELDS = st.sampled_from(["task", "Records", "id", "kwargs", "sent_at", "scheduled_time", "detail-type", "Event", "s3"])
 TEXTS = st.text(st.characters(codec=None))
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.just(TASK)

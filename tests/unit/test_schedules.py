@@ -443,10 +443,18 @@ def test_times_to_come_are_for_the_local_cloud(backbeat: Callable[..., Any], que
     """Whatever a run writes holds off every older one."""
     assert "is still to come" in backbeat("schedules", "run", "daily", "--at", "2999-01-01", stack="prod")
     assert "is still to come" in backbeat("play", "--from", "2026-11-02", "--to", "2999-01-01", stack="prod")
-    arguments = ("user_id=7", "--at", "2999-01-01")
+    for command in (
+        ("schedules", "run", "daily", "--at", "2999-01-01"),
+        ("play", "--from", "2026-11-02", "--to", "2999-01-01"),
+        ("run", "send_welcome_email", "user_id=7", "--at", "2999-01-01"),
+    ):
+        assert "--force does it all the same" in backbeat(*command)
+        assert "is still to come; only the local cloud" in backbeat(*command, "--force", stack="prod")
+    arguments = ("user_id=7", "--at", "2999-01-01", "--force")
     assert "is still to come" in backbeat("run", "send_welcome_email", *arguments, stack="prod")
     assert queue.depth() == (0, 0)
-    assert backbeat("schedules", "run", "daily", "--at", "2999-01-01")["run_id"] == "daily@2999-01-01T00:00:00Z"
+    forced = backbeat("schedules", "run", "daily", "--at", "2999-01-01", "--force")
+    assert forced["run_id"] == "daily@2999-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize(

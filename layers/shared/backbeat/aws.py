@@ -24,6 +24,11 @@ def stack_name() -> str:
     return os.environ.get("BACKBEAT_STACK", "backbeat")
 
 
+def is_local() -> bool:
+    """Whether this is a function of a stack of the stage `local`, which may run what is still to come."""
+    return os.environ.get("STAGE") == "local"
+
+
 def schedule_group(stack: str) -> str:
     """The name of the group that holds a stack's recurring schedules, each named after its task."""
     return f"{stack}-schedules"

@@ -21,7 +21,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 
 from backbeat import ledger, messages, queues
-from backbeat.aws import sqs, stack_name
+from backbeat.aws import is_local, sqs, stack_name
 from backbeat.ledger import AlreadySucceeded, Attempt, Claimed, Outcome
 from backbeat.logs import logger, without_addresses
 from backbeat.messages import InvalidMessage, Message, as_json, shortened
@@ -34,6 +34,9 @@ LONGEST_ERROR = 1_000
 """Characters of an error that the ledger and a dead letter keep."""
 LONGEST_RESULT = 4_000
 """Characters of a result, as JSON, that the ledger keeps."""
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far a message's time may be ahead of the clock here; AWS refuses requests whose own is further off (Signature
+Version 4)."""
 SECONDS_TO_START = 10
 """With less time left, the rest of a batch is handed back rather than cut off in its work."""
 
@@ -204,12 +207,7 @@ class Implementation(Generic[R]):
 
     def _run(self, delivery: _Delivery, context: LambdaContext) -> tuple[Attempt, int]:
         """Run one message; return its attempt, and the seconds to wait where it is to be retried."""
-        invalid: InvalidMessage | None = None
-        try:
-            message = messages.parse(delivery.body, self.task.name, delivery.message_id, delivery.sent)
-        except InvalidMessage as error:
-            invalid = error
-            message = Message(task=self.task.name, id=delivery.message_id, sent_at=delivery.sent)
+        message, invalid = self._read(delivery)
         attempt = Attempt(Outcome.RUNNING, datetime.now(UTC), 0, context.aws_request_id)
         if message is None:
             logger.info("skipped", extra={"why": "an s3:TestEvent asks for nothing"})
@@ -255,6 +253,19 @@ class Implementation(Generic[R]):
         wait = retry.wait(number) if attempt.outcome is Outcome.RETRYING else 0
         self._report(message, attempt, number, wait)
         return attempt, wait
+
+    def _read(self, delivery: _Delivery) -> tuple[Message | None, InvalidMessage | None]:
+        """A delivery's message, if it asks for anything; or why it is invalid, with a message that stands for it."""
+        try:
+            message = messages.parse(delivery.body, self.task.name, delivery.message_id, delivery.sent)
+        except InvalidMessage as error:
+            why = error
+        else:
+            if is_local() or message is None or message.logical_time <= datetime.now(UTC) + CLOCKS_DIFFER:
+                return message, None
+            time = messages.iso(message.logical_time)
+            why = InvalidMessage(f"{time} is still to come: what a run writes would hold off all others until then")
+        return Message(task=self.task.name, id=delivery.message_id, sent_at=delivery.sent), why
 
     def _call(self, message: Message, attempt: Attempt, context: LambdaContext) -> tuple[Attempt, str]:
         """Call the task's function; return how that ended and, where it failed, a reason code."""
