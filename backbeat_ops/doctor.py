@@ -19,7 +19,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backbeat.aws import sqs
-from backbeat_ops import localcloud, schedules
+from backbeat_ops import deployment, localcloud, schedules
 from backbeat_ops.deployed import Deployed, NotWorkedOut
 from backbeat_ops.schedules import Schedule
 from backbeat_ops.stack import NotFound, Stack, StackNotFound
@@ -175,7 +175,7 @@ def _tools(patient: Patient) -> Iterator[Problem]:
     """The build needs `sam`, and the interpreter of the functions by its name (SAM, "Building with Python")."""
     if not (localcloud.ROOT / "template.yaml").exists():
         return  # this machine only operates the stack
-    path = localcloud.sam_environment()["PATH"] if patient.local else os.environ.get("PATH", "")
+    path = deployment.sam_environment()["PATH"] if patient.local else os.environ.get("PATH", "")
     if not shutil.which("sam", path=path):
         yield Problem("There is no `sam` on the PATH.", "`make setup` puts it into .venv/bin: activate that.")
     runtime = patient.parameters["PythonRuntime"]

@@ -1,7 +1,7 @@
 """What every test is held to, and where it finds the functions' modules."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,3 +16,11 @@ def refused() -> Iterator[list[str]]:
     with service_models.enforced() as refused:
         yield refused
     assert refused == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let what a test has logged travel between processes, half a surrogate included, which no UTF-8 can hold."""
+    report = yield
+    report.sections = [(name, text.encode(errors="replace").decode()) for name, text in report.sections]
+    return report

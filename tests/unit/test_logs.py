@@ -62,3 +62,11 @@ def test_every_value_of_a_line_is_cleaned(monkeypatch: pytest.MonkeyPatch) -> No
     assert line["message"] == "for [address]"
     assert line["deep"] == [{"to": "[address]"}]
     assert "ada" not in out.getvalue()
+
+
+def test_half_a_surrogate_loses_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(logger.registered_handler, "stream", io.TextIOWrapper(written, "utf-8", write_through=True))
+    logger.info("a \udc00 b", extra={"deep": ["\ud800"]})
+    line = json.loads(written.getvalue())
+    assert (line["message"], line["deep"]) == ("a ? b", ["?"])

@@ -27,7 +27,8 @@ def _serialized(line: dict[str, Any]) -> str:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return without_addresses(value)[:LONGEST_LOGGED]
+        encodable = value.encode(errors="replace").decode()  # half a surrogate would lose the whole line
+        return without_addresses(encodable)[:LONGEST_LOGGED]
     if isinstance(value, dict):
         return {key: _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
