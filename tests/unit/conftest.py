@@ -118,3 +118,9 @@ def few_parts(one_shard: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "SLICES", 4)
     monkeypatch.setattr(sweeps, "MOST_OF_A_KIND", 1)
     monkeypatch.setattr("random.uniform", lambda low, high: 0)
+
+
+@pytest.fixture
+def played_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local cloud's leave to run what is still to come, for tests that play on from a fixed day."""
+    monkeypatch.setenv("STAGE", "local")

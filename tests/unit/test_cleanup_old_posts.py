@@ -26,6 +26,7 @@ LISTED = f"{TASK}@2026-11-01T01:00:00Z"
 def queue(aws: None, few_parts: None, monkeypatch: pytest.MonkeyPatch) -> Queue:
     for name, value in function_environment("CleanupOldPostsFunction").items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STAGE", "local")  # which may run what is still to come
     monkeypatch.setattr("cleanup_old_posts.BRAKE", 1.0)
     return Queue(f"{STACK}-maintenance-{TASK}")
 

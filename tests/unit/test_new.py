@@ -191,10 +191,10 @@ def printed(*words: str) -> Any:
 
 
 def test_an_event_is_one_that_its_function_takes(aws: None) -> None:
-    words = ["send_notification", "user_id=nobody", "kind=like", "text=Hi", "--at", "2026-11-01T09:00Z"]
+    words = ["send_notification", "user_id=nobody", "kind=", "text=Hi", "--at", "2026-11-01T09:00Z"]
     answer = handle.lambda_handler(printed(*words), Context())
     assert answer == {"batchItemFailures": []}
-    assert [letter["reason"] for letter in Queue(f"{STACK}-default-send_notification").dead()] == ["unknown_user"]
+    assert [letter["reason"] for letter in Queue(f"{STACK}-default-send_notification").dead()] == ["invalid_text"]
 
 
 def test_one_as_its_schedule_sends_it() -> None:

@@ -49,7 +49,7 @@ def test_a_score_never_rises_with_age_and_keeps_a_tenth(
 
 
 @pytest.fixture
-def queue(aws: None, few_parts: None) -> Queue:
+def queue(aws: None, few_parts: None, played_ahead: None) -> Queue:
     return Queue(f"{STACK}-analytics-{TASK}")
 
 
