@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -393,6 +394,13 @@ def run_whole(implementation: Any, message_id: str, when: datetime, **kwargs: An
         part_of_it = message.model_copy(update={"part": part})
         outcome = implementation(**kwargs, run=Run(task, part_of_it, Context()))  # type: ignore[arg-type]
     return outcome
+
+
+def any_port() -> int:
+    """A free port, unlike that of another run of the tests, which may go on beside this one."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def copied(folder: Path) -> Path:

@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Backbeat
+from support import Backbeat, any_port
 
 from backbeat_ops import deployment, localcloud, sample
 from backbeat_ops.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of a local cloud of the tests' own."""
+def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A local cloud of the tests' own, with the template deployed to it."""
     before = dict(os.environ)
     localcloud.HOME = tmp_path_factory.mktemp("local-cloud")
     try:
-        localcloud.start(localcloud.free_port())
-        url = localcloud.endpoint()
-        localcloud.use(url)
+        localcloud.start(any_port())
+        localcloud.use(localcloud.endpoint())
         deployment.deploy(lambda line: None)
-        yield url
+        yield
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -33,7 +32,7 @@ def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def cloud(local_cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+def cloud(local_cloud: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """The deployed stack, with this process pointed at it and its models bound to it."""
     before = dict(os.environ)
     stack = localcloud.stack()

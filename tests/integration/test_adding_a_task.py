@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT, copied
-
-from backbeat_ops import localcloud
+from support import ROOT, any_port, copied
 
 PAGE = (ROOT / "docs/adding-a-task.md").read_text("utf-8")
 
@@ -50,7 +48,7 @@ def done(project: Path, script: str, variables: dict[str, str]) -> str:
 
 
 def test_the_page_leads_from_nothing_to_tasks_that_ran(project: Path) -> None:
-    port = localcloud.free_port()
+    port = any_port()
     page = PAGE.replace(":4566", f":{port}").replace(
         "backbeat up --detach\n", f"backbeat up --detach --port {port}\n", 1
     )

@@ -54,6 +54,8 @@ def test_an_edit_takes_effect_and_is_gone_with_the_next_deployment(
     edit(copy / LAYER / "backbeat/runtime.py", "result=for_ledger(result)", "result={'layer': 'edited'}")
     swap(LAYER)
     assert became(send(cloud)).result == {"layer": "edited"}
+    unpacked = list((localcloud.HOME / "tmp/unpacked").glob("*/python/backbeat/runtime.py"))
+    assert {file.read_text().count("'layer': 'edited'") for file in unpacked} >= {1}  # layers are unpacked once, there
 
     edit(copy / FUNCTION / "send_notification.py", "LONGEST_TEXT = 1_000", "LONGEST_TEXT = 3")
     swap(FUNCTION)

@@ -21,13 +21,13 @@ def layers_of(function: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("function", resources("AWS::Serverless::Function"))
-def test_a_functions_layers_fit(local_cloud: str, function: str) -> None:
+def test_a_functions_layers_fit(local_cloud: None, function: str) -> None:
     size = sum(file.stat().st_size for layer in layers_of(function) for file in layer.rglob("*") if file.is_file())
     assert 1_000_000 < size < MOST
 
 
 @pytest.mark.parametrize("function", resources("AWS::Serverless::Function"))
-def test_a_function_needs_nothing_but_its_layers(local_cloud: str, function: str) -> None:
+def test_a_function_needs_nothing_but_its_layers(local_cloud: None, function: str) -> None:
     """In an interpreter without site-packages, so that a dependency which no layer has is missed."""
     properties = template()["Resources"][function]["Properties"]
     module, handler = properties["Handler"].split(".")

@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
-from support import Backbeat
+from support import Backbeat, any_port
 
 from backbeat_ops import deployment, localcloud
 from backbeat_ops.localcloud import LocalCloud, LocalCloudError, NotRunning
@@ -82,7 +82,7 @@ def test_a_local_cloud_that_does_not_answer_is_waited_for_and_its_data_outlives_
     """Stopped by a signal it is what it is on a busy machine: there, and silent."""
     for name in ("AWS_PROFILE", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
         monkeypatch.setenv(name, "another")
-    localcloud.start(localcloud.free_port())
+    localcloud.start(any_port())
     said.clear()  # the start may have taken its time
     inherited = running().process.environ()
     assert not {"AWS_PROFILE", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"} & inherited.keys()
@@ -105,7 +105,7 @@ def test_a_local_cloud_that_does_not_answer_is_waited_for_and_its_data_outlives_
 
     with monkeypatch.context() as patched:
         patched.setattr(subprocess, "Popen", slow)
-        assert localcloud.start(localcloud.free_port()) is True
+        assert localcloud.start(any_port()) is True
     again = running()
     localcloud.use(again.url)
     assert boto3.client("sqs").get_queue_url(QueueName="kept")["QueueUrl"].endswith("/kept")
@@ -119,7 +119,7 @@ def test_a_local_cloud_that_does_not_answer_is_waited_for_and_its_data_outlives_
 def test_one_that_is_silent_for_minutes_is_named_with_what_helps_and_goes_on(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    localcloud.start(localcloud.free_port())
+    localcloud.start(any_port())
     cloud = running()
     monkeypatch.setattr(localcloud, "SECONDS_UNTIL_SAID", 1)
     monkeypatch.setattr(localcloud, "PATIENCE", 1)
@@ -133,7 +133,7 @@ def test_one_that_is_silent_for_minutes_is_named_with_what_helps_and_goes_on(
 
 
 def test_of_two_that_start_at_once_one_does_and_whoever_is_left_behind_is_found_by_its_process(home: Path) -> None:
-    port = localcloud.free_port()
+    port = any_port()
     program = f"from backbeat_ops import localcloud; print(localcloud.start({port}))"
     both = [in_another_process(home, "python", "-c", program) for _ in range(2)]
     answers = [starter.communicate(timeout=300) for starter in both]
@@ -155,7 +155,7 @@ def test_a_terminal_that_is_closed_stops_the_local_cloud_in_order(home: Path) ->
     program = f"""
 import signal
 from backbeat_ops import localcloud
-localcloud.start({localcloud.free_port()})
+localcloud.start({any_port()})
 with localcloud.stopped_at_the_end():
     print("up", flush=True)
     signal.pause()
@@ -173,9 +173,10 @@ with localcloud.stopped_at_the_end():
 
 
 def test_a_port_that_another_folders_local_cloud_has_is_named_with_it(
-    local_cloud: str, home: Path, tmp_path: Path
+    cloud: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = int(local_cloud.rsplit(":", 1)[1])
+    port = running().port
+    monkeypatch.setattr(localcloud, "HOME", tmp_path)
     with pytest.raises(LocalCloudError, match=rf"Port {port} is taken by the local cloud of \S+ \(process \d+"):
         localcloud.start(port)
 
@@ -199,25 +200,18 @@ def test_a_stack_goes_with_all_versions_in_its_buckets_and_is_missed(cloud: Stac
 
 
 def test_on_another_port_functions_run_on_the_kept_data_as_before(
-    local_cloud: str, cloud: Stack, backbeat: Backbeat, photo: bytes, tmp_path: Path
+    cloud: Stack, backbeat: Backbeat, photo: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "photo.jpg").write_bytes(photo)
-    first = running().port
-    there = localcloud.free_port()
+    before, there = running().port, any_port()
     assert localcloud.stop() is True
-    try:
-        localcloud.start(there)
-        localcloud.use(localcloud.endpoint())
-        status = backbeat("status", "--json")
-        assert status["endpoint"] == f"http://127.0.0.1:{there}"
-        ports = {
-            url.split("/")[2]
-            for task in status["tasks"].values()
-            for url in (task["queue_url"], task["dead_queue_url"])
-        }
-        assert ports == {f"localhost:{there}"}
-        assert deployment.deploy(lambda line: None) is False
-        assert backbeat("upload", str(tmp_path / "photo.jpg"), "--wait", "--json")["media_status"] == "ready"
-    finally:
-        localcloud.stop()
-        localcloud.start(first)
+    localcloud.start(there)
+    localcloud.use(localcloud.endpoint())
+    status = backbeat("status", "--json")
+    assert status["endpoint"] == f"http://127.0.0.1:{there}" != f"http://127.0.0.1:{before}"
+    ports = {
+        url.split("/")[2] for task in status["tasks"].values() for url in (task["queue_url"], task["dead_queue_url"])
+    }
+    assert ports == {f"localhost:{there}"}
+    assert deployment.deploy(lambda line: None) is False
+    assert backbeat("upload", str(tmp_path / "photo.jpg"), "--wait", "--json")["media_status"] == "ready"

@@ -11,6 +11,7 @@ from PIL import Image
 from support import Backbeat
 
 from backbeat.models import Post
+from backbeat_ops import localcloud
 from backbeat_ops.stack import Stack
 
 
@@ -60,9 +61,9 @@ def test_a_broken_file_is_rejected_with_a_reason_and_lies_in_the_dead_queue(
     assert attributes["error"] == post.media_reason
 
 
-def test_status_names_everything_an_aws_client_needs(cloud: Stack, backbeat: Backbeat, local_cloud: str) -> None:
+def test_status_names_everything_an_aws_client_needs(cloud: Stack, backbeat: Backbeat) -> None:
     status = backbeat("status", "--json")
-    assert (status["endpoint"], status["region"]) == (local_cloud, "us-east-1")
+    assert (status["endpoint"], status["region"]) == (localcloud.endpoint(), "us-east-1")
     s3, dynamodb, sqs, functions = (boto3.client(n) for n in ("s3", "dynamodb", "sqs", "lambda"))
     for bucket in status["buckets"].values():
         s3.head_bucket(Bucket=bucket)
