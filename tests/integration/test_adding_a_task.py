@@ -20,8 +20,7 @@ def project(tmp_path: Path) -> Iterator[Path]:
     (copy / ".backbeat").mkdir()
     (copy / ".backbeat/emulator").symlink_to(ROOT / ".backbeat/emulator")
     yield copy
-    if (copy / ".backbeat/local.json").exists():
-        done(copy, "backbeat down --yes", {})
+    done(copy, "backbeat down --keep-data", {})
 
 
 def done(project: Path, script: str, variables: dict[str, str]) -> str:
