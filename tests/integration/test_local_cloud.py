@@ -154,6 +154,7 @@ def test_of_two_that_start_at_once_one_does_and_whoever_is_left_behind_is_found_
 def test_a_terminal_that_is_closed_stops_the_local_cloud_in_order(home: Path) -> None:
     program = f"""
 import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a terminal; whoever runs the tests may ignore it
 from backbeat_ops import localcloud
 localcloud.start({any_port()})
 with localcloud.stopped_at_the_end():
