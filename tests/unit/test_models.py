@@ -600,3 +600,17 @@ def test_a_user_is_erased_everywhere_and_the_others_keep_true_counts(
     assert (kept["post"]["post_id"], kept["comments"], kept["likes"]) == ({"S": "p2"}, [], [])
     again = erasing.erase(ann, at=LATER)
     assert (again.follows, again.posts, again.archived) == (0, 0, 0)
+
+
+def test_bound_again_the_models_go_where_the_endpoint_is_by_now(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local cloud on another port: the tables' names are the same."""
+    names = {variable: of_it[0].Meta.table_name for variable, of_it in models.TABLES.items()}
+    User("ada", name="Ada", email="ada@example.net", created_at=NOW).save()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    models.bind(names)
+    assert {model._get_connection().connection.host for of_it in models.TABLES.values() for model in of_it} == {
+        "http://127.0.0.1:9"
+    }
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    models.bind(names)
+    assert User.get("ada").name == "Ada"

@@ -1,5 +1,6 @@
 """Which models live in which table, and under what names."""
 
+import os
 from collections.abc import Mapping
 
 from pynamodb.models import Model
@@ -36,12 +37,15 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
 def bind(tables: Mapping[str, str]) -> None:
     """Point the models at the tables of one stack, for a program that is given their names after its start.
 
+    They are where `AWS_ENDPOINT_URL` says by now, and without it on AWS.
+
     Args:
         tables: Table names by environment variable, `{"POSTS_TABLE": ...}`.
     """
+    host = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") or os.environ.get("AWS_ENDPOINT_URL")
     for variable, models in TABLES.items():
         for model in models:
-            if model.Meta.table_name != tables[variable]:
-                model.Meta.table_name = tables[variable]
+            if (model.Meta.table_name, model.Meta.host) != (tables[variable], host):
+                model.Meta.table_name, model.Meta.host = tables[variable], host
                 model._connection = None  # PynamoDB keeps one per model, made on first use, and slow to make
                 connection.cache_clear()
