@@ -41,6 +41,9 @@ SECONDS_BETWEEN_TICKS = 5
 REGION = "us-east-1"
 URL = re.compile(rb"(?<=http://localhost:)\d+(?=/(?:\d{12}|_ministack)/)")
 """The port in what the emulator keeps as a queue's URL, or as a layer's."""
+LONGEST_RATE = timedelta(days=36_500)
+FIELDS = 6
+"""Of a cron expression."""
 
 logger = logging.getLogger("backbeat.scheduler")
 
@@ -73,7 +76,7 @@ def times(schedule: Mapping[str, Any], after: datetime) -> Iterator[datetime]:
     try:
         if kind == "cron":
             # Whole seconds: within the last millisecond of a minute the library skips the next one.
-            found = _cron(AwsCroniter(argument), after.astimezone(UTC).replace(microsecond=0))
+            found = _cron(argument, after.astimezone(UTC).replace(microsecond=0))
         elif kind == "rate":
             found = _rate(argument, (start or schedule["CreationDate"]).astimezone(UTC), after)
         else:
@@ -88,16 +91,31 @@ def times(schedule: Mapping[str, Any], after: datetime) -> Iterator[datetime]:
     return found
 
 
-def _cron(cron: AwsCroniter, after: datetime) -> Iterator[datetime]:
-    while (after := cron.get_next(after)[0]) is not None:
-        yield after
+def _cron(argument: str, after: datetime) -> Iterator[datetime]:
+    fields = argument.split()
+    if len(fields) == FIELDS and fields[4].upper() == "L":
+        fields[4] = "SAT"  # the last day of the week, which begins with SUN; the library would never fire
+    cron = AwsCroniter(" ".join(fields))
+    # The first at once, as there are expressions that the library stumbles over only now.
+    return _following(cron, cron.get_next(after)[0])
+
+
+def _following(cron: AwsCroniter, time: datetime | None) -> Iterator[datetime]:
+    while time is not None:
+        yield time
+        time = cron.get_next(time)[0]
 
 
 def _rate(argument: str, first: datetime, after: datetime) -> Iterator[datetime]:
     match = re.fullmatch(r"([1-9]\d*) (minute|hour|day)s?", argument)
     if match is None:
         raise ValueError("rate takes a number from 1 up and minutes, hours or days")
-    interval = timedelta(**{f"{match[2]}s": int(match[1])})
+    try:
+        interval = timedelta(**{f"{match[2]}s": int(match[1])})
+    except OverflowError:
+        interval = timedelta.max
+    if interval > LONGEST_RATE:
+        raise ValueError("rate is longer than a hundred years")
     return _every(interval, first.replace(microsecond=0), after)
 
 
@@ -114,7 +132,7 @@ def scheduled(target_input: str, time: datetime) -> str:
 
 
 def refusal(schedule: Mapping[str, Any], now: datetime) -> str | None:
-    """Why EventBridge Scheduler would not take a schedule that the emulator takes, or None.
+    """Why a schedule that the emulator takes is refused: EventBridge Scheduler would not take it, or it never fires.
 
     Args:
         schedule: The body of a CreateSchedule or an UpdateSchedule.
@@ -123,10 +141,13 @@ def refusal(schedule: Mapping[str, Any], now: datetime) -> str | None:
     token = schedule.get("ClientToken", "-")
     if not re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", token):
         return f"Value {token!r} at 'clientToken' failed to satisfy constraint: up to 64 letters, digits, - and _."
+    expression = schedule["ScheduleExpression"]
     try:
-        next(times({**schedule, "ScheduleExpressionTimezone": "UTC", "CreationDate": now}, now), None)
+        first = next(times({"ScheduleExpression": expression, "CreationDate": now}, now), None)
     except NotUnderstood as error:
         return f"Invalid Schedule Expression: {error}"
+    if first is None and expression.startswith("cron("):  # AWS may take it; nobody means it
+        return f"Invalid Schedule Expression: {expression!r} never fires"
     return None
 
 

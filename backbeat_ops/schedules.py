@@ -239,6 +239,8 @@ def described(schedule: Schedule, now: datetime) -> dict[str, Any]:
         found |= {"task": schedule.message(now).task, "class": schedule.task.task_class}
         if schedule.enabled:
             found["next"] = [iso(at) for at in itertools.islice(schedule.times(now), 3)]
+            if not found["next"]:
+                found["problem"] = f"Schedule {schedule.name!r} never fires: there is no time left that it names."
         last = runs.last(schedule.task.name, now)
         found["last_run"] = last and runs.shown(last)
     except NotUnderstood as error:

@@ -52,6 +52,8 @@ def a_schedule(expression: str, **more: Any) -> dict[str, Any]:
         ("cron(0/20 8-9 L * ? *)", at(30, 8, 40), [at(30, 9), at(30, 9, 20)]),
         ("cron(0 0 ? * FRI#2 *)", at(1), [at(13), datetime(2026, 12, 11, tzinfo=UTC)]),
         ("cron(0 12 29 2 ? *)", at(1), [datetime(2028, 2, 29, 12, tzinfo=UTC), datetime(2032, 2, 29, 12, tzinfo=UTC)]),
+        ("cron(0 9 ? * L *)", at(1), [at(7, 9), at(14, 9)]),  # the last day of the week is Saturday
+        ("cron(0 9 ? * 6L *)", at(1), [at(27, 9), datetime(2026, 12, 25, 9, tzinfo=UTC)]),
         ("cron(0 0 31 2 ? *)", at(1), []),
         ("cron(0 0 1 1 ? 2020)", at(1), []),
         ("rate(1 hour)", at(1, 0, 30), [at(1, 1), at(1, 2)]),
@@ -230,6 +232,10 @@ def test_what_the_queue_did_not_take_is_fired_at_the_next_tick(cloud: Cloud) -> 
     ("schedule", "why"),
     [
         ({"ScheduleExpression": "cron(99 * * * ? *)"}, "Invalid Schedule Expression: 'cron(99 * * * ? *)'"),
+        ({"ScheduleExpression": "cron(0 0 31 2 ? *)"}, "'cron(0 0 31 2 ? *)' never fires"),
+        ({"ScheduleExpression": "cron(0 0 1 1 ? 2020)"}, "never fires"),
+        ({"ScheduleExpression": "cron(0 9 LW * ? *)"}, "Invalid Schedule Expression: 'cron(0 9 LW * ? *)'"),
+        ({"ScheduleExpression": "rate(99999999999 days)"}, "longer than a hundred years"),
         ({"ScheduleExpression": "every hour"}, "Invalid Schedule Expression: 'every hour'"),
         ({"ScheduleExpression": "rate(1 hour)", "ClientToken": "20261101T040000.000Z-1"}, "'clientToken' failed"),
         ({"ScheduleExpression": "rate(1 hour)", "ClientToken": "x" * 65}, "'clientToken' failed"),
@@ -240,8 +246,10 @@ def test_what_aws_refuses_is_refused_here(schedule: dict[str, Any], why: str) ->
     assert said is not None and why in said
 
 
-@pytest.mark.parametrize("more", [{}, {"ClientToken": "a-uuid_4"}, {"ScheduleExpressionTimezone": "Europe/Paris"}])
-def test_what_aws_takes_is_taken_here(more: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "more", [{}, {"ClientToken": "a-uuid_4"}, {"ScheduleExpressionTimezone": "Europe/Paris"}, {"StartDate": 1.8e9}]
+)
+def test_what_aws_takes_is_taken_here(more: dict[str, Any]) -> None:
     assert refusal({"ScheduleExpression": "cron(0 9 ? * MON *)", **more}, SUNDAY) is None
 
 
