@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from backbeat import ledger, queues
 from backbeat.ledger import SETTLED, Outcome
 from backbeat.messages import Message, iso
-from backbeat.models import RunRecord
+from backbeat.models import Flight, RunRecord
 from backbeat.producer import InvalidTaskArguments, Task
 from backbeat.tasks import TASKS
 from backbeat_ops.stack import NotFound
@@ -29,13 +29,16 @@ def shown(run: RunRecord) -> dict[str, Any]:
     """A run of the ledger as plain values: the one shape in which it is shown, whoever asks.
 
     `run_id` is its identity; `logical_time` the time it ran as if at, and `started` the wall clock's when its last
-    attempt began, both ISO 8601 in UTC; `result` what its task returned; `error` why it failed, or was skipped.
+    attempt began, both ISO 8601 in UTC; `about` the file that it is about, if it is; `result` what its task returned;
+    `error` why it failed, or was skipped, and `reason` the same as a short code, by which failures are grouped.
     """
     return {
         "task": run.task,
         "class": run.task_class,
         "run_id": run.run_id,
+        "about": run.about,
         "outcome": str(run.outcome),
+        "reason": run.reason,
         "attempts": int(run.attempts or 0),
         "logical_time": iso(run.logical_time),
         "started": None if run.started is None else iso(run.started),
@@ -43,6 +46,34 @@ def shown(run: RunRecord) -> dict[str, Any]:
         "result": run.result,
         "error": run.error,
     }
+
+
+def at_work(flight: Flight, now: datetime) -> dict[str, Any]:
+    """A message that is at work, as plain values: which part of which run, since when, and whether it fell silent."""
+    return {
+        "task": flight.task,
+        "run_id": flight.message_id,
+        "part": None if flight.part is None else int(flight.part),
+        "since": iso(flight.since),
+        "silent": flight.until < now,
+    }
+
+
+def not_recorded(found: Sequence[RunRecord], task: str | None = None) -> list[RunRecord]:
+    """What is at work and not in the ledger yet: a message's run is written at the end of an attempt."""
+    known = {(run.task, run.run_id) for run in found}
+    return [
+        RunRecord(
+            run_id=flight.message_id,
+            task=flight.task,
+            task_class=TASKS[flight.task].task_class,
+            logical_time=flight.since,
+            started=flight.since,
+            outcome=Outcome.RUNNING,
+        )
+        for flight in ledger.in_flight(task)
+        if flight.part is None and (flight.task, flight.message_id) not in known and flight.task in TASKS
+    ]
 
 
 def words(result: Any) -> str:

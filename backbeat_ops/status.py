@@ -1,18 +1,22 @@
 """How a stack fares: what waits, what is dead, how each task ran last."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 
+from backbeat import ledger
 from backbeat_ops import runs
 from backbeat_ops.stack import Stack
 
 
 def status(stack: Stack) -> dict[str, Any]:
     """All that any AWS client needs to find its way about a stack, and how each task fares."""
-    described = stack.describe()
+    described, now = stack.describe(), datetime.now(UTC)
+    flights = ledger.in_flight()
     for name, task in described["tasks"].items():
         task["waiting"], task["in_flight"] = depth(task["queue_url"])
+        task["at_work"] = [runs.at_work(flight, now) for flight in flights if flight.task == name]
         task["dead"] = depth(task["dead_queue_url"])[0]
         last = next(iter(runs.recent(name, 1)), None)
         task["last_run"] = last and runs.shown(last)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from backbeat.messages import iso
+from backbeat.messages import FIRST_YEAR, LAST_YEAR, iso
 from backbeat_ops import localcloud
 from backbeat_ops.stack import Stack
 
@@ -25,12 +25,15 @@ def moment(text: str) -> datetime:
     """A time that an operator gives: ISO 8601 with a time zone, or a date, which is its midnight in UTC."""
     try:
         if len(text) == len("2026-11-01"):
-            return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-        found = datetime.fromisoformat(text)
+            found = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+        else:
+            found = datetime.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no time; say 2026-11-01T04:00Z, or 2026-11-01.") from None
     if found.utcoffset() is None:
         raise typer.BadParameter(f"{text!r} has no time zone; say {text}Z for UTC.")
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        raise typer.BadParameter(f"{text!r} is not in the years {FIRST_YEAR} to {LAST_YEAR}.")
     return found.astimezone(UTC)
 
 

@@ -147,6 +147,11 @@ def granted(role: str, parameters: dict[str, Any] | None = None) -> Iterator[tup
 
 def _meets(parameters: dict[str, Any], condition: dict[str, Any]) -> bool:
     """Whether a call meets the conditions on the attributes of a row and on a mail's sender, which are known here."""
+    partitions = condition.get("ForAllValues:StringEquals", {}).get("dynamodb:LeadingKeys")
+    if partitions is not None:
+        key = parameters.get("Key")
+        if not isinstance(key, dict) or key.get("task_day", {}).get("S") not in partitions:
+            return False
     attributes = condition.get("ForAllValues:StringEquals", {}).get("dynamodb:Attributes")
     touched = {*parameters.get("Key", {}), *parameters.get("ExpressionAttributeNames", {}).values()}
     if attributes is not None and not touched <= set(attributes):

@@ -48,9 +48,11 @@ def runs(
     the_stack(context)
     last, span = (day or datetime.now(UTC)).date(), days or (1 if day else 2)
     found = [run for name in names for run in ledger.recent(name, limit, last, span)]
+    if day is None:
+        found += ledger.not_recorded(found, task)
     found.sort(key=lambda run: run.started, reverse=True)
     shown = Counter(run.task for run in found)
-    partly = [said for name in names if shown[name] == limit and (said := ledger.left_out(name, limit, last, span))]
+    partly = [said for name in names if shown[name] >= limit and (said := ledger.left_out(name, limit, last, span))]
     if partly:
         errors.print(f"{'; '.join(partly)}: --limit shows more.", soft_wrap=True)
     if as_json:
@@ -63,7 +65,8 @@ def runs(
         console.print(
             f"{run.logical_time:%m-%d %H:%M:%S}  {run.task:<29}  {ended}  {tries:>7}  {took:>8}", soft_wrap=True
         )
-        result = run.error or ledger.words(run.result)
+        parts = [run.about, run.reason, run.error or ledger.words(run.result)]
+        result = ": ".join(word for word in parts if word)
         if result:
             below = Padding(f"[dim]{escape(result)}[/]", (0, 0, 0, 4), expand=False)
             console.print(below, soft_wrap=not console.is_terminal)
@@ -100,4 +103,4 @@ def run(
         if made.result is not None:
             print_json(made.result)
     if made.outcome in FAILED:
-        fail(f"{made.run_id} is {made.outcome}: {made.error}")
+        fail(f"{made.run_id} is {made.outcome}: {made.reason}: {made.error}")

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import typer
+from rich.markup import escape
 
 from backbeat.producer import PRIORITIES
 from backbeat_ops import status as stacks
@@ -23,3 +24,9 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         shown = f"{outcome(last['outcome'])} {ago(datetime.fromisoformat(last['started']))}" if last else ""
         rows.add_row(task["class"], name, str(task["waiting"]), str(task["in_flight"]), dead, shown)
     console.print(rows)
+    for name, task in found["tasks"].items():
+        for work in task["at_work"]:
+            part = "" if work["part"] is None else f", part {work['part']}"
+            since = ago(datetime.fromisoformat(work["since"])).removesuffix(" ago")
+            silent = " [yellow]without a sign of life; it comes back by itself[/]" if work["silent"] else ""
+            console.print(f"{name} is at work on {escape(work['run_id'])}{part} for {since}{silent}", soft_wrap=True)

@@ -90,6 +90,8 @@ def network() -> None:
         ("r1", {"error": f"user '{ANN}' has no address, as user 'ann-7f3ab'"}),
         ("r2", {"result": {"to": [ANN, "ann-7f3ab"]}}),
         (f"welcome-{ANN}", {}),
+        ("r3", {"about": f"posts/p-3a/{WORD}.jpg", "error": f"no post for the upload 'posts/p-3a/{WORD}.jpg'"}),
+        ("r4", {"about": "posts/p-ob/hills.jpg"}),
     ):
         identity = {"task": "x", "task_class": "x", "logical_time": NOW, "started": NOW, "outcome": "dead"}
         RunRecord("x#2026-11-02", run_id, **identity, **more).save()
@@ -136,6 +138,8 @@ def test_nothing_of_what_a_user_wrote_and_of_their_id_is_left() -> None:
     erased = erasing.erase(ANN, at=NOW + DAY)
     assert (erased.user, erased.posts, erased.reports, erased.letters) == (True, 2, 1, 4)
     assert holding(WORD) == set()
+    assert RunRecord.get("x#2026-11-02", "r3").error == "no post for the upload '(erased)'"
+    assert RunRecord.get("x#2026-11-02", "r4").about == "posts/p-ob/hills.jpg"
     left = [(where, text) for where, text in everything() if ANN in text.replace("ann-7f3ab", "")]
     assert left == []
     kept = {where for where, text in everything() if "ann-7f3ab" in text}

@@ -2,10 +2,11 @@
 
 import io
 import json
+import logging
 
 import pytest
 
-from backbeat.logs import logger, without_addresses
+from backbeat.logs import LONGEST_LOGGED, logger, without_addresses
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,13 @@ def test_a_long_text_is_read_once_not_from_each_of_its_characters() -> None:
     """From each anew, a message of the greatest size took a function's whole time."""
     text = "x" * 1_000_000
     assert without_addresses(text) == text
+
+
+def test_half_of_a_character_and_a_text_without_end_are_logged() -> None:
+    record = logging.makeLogRecord({"msg": "half \ud800 of it", "levelname": "INFO", "more": "x" * 1_000_000})
+    line = json.loads(logger.registered_formatter.format(record))
+    assert line["message"] == "half ? of it"
+    assert len(line["more"]) == LONGEST_LOGGED
 
 
 def test_every_value_of_a_line_is_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:

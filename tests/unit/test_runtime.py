@@ -15,8 +15,19 @@ from hypothesis import strategies as st
 from support import STACK, Context, Queue
 
 from backbeat import aws, ledger, models
-from backbeat.runtime import LONGEST_ERROR, Implementation, NotYet, Rejected, Run, RunFailed, Skipped, implementation
+from backbeat.runtime import (
+    LONGEST_ERROR,
+    Implementation,
+    NotYet,
+    Rejected,
+    Run,
+    RunFailed,
+    Skipped,
+    fit_to_keep,
+    implementation,
+)
 from backbeat.tasks import process_media_upload
+from backbeat_ops import runs as operators
 
 TASK = "process_media_upload"
 KWARGS = {"bucket": "b", "key": "posts/1/a.jpg"}
@@ -168,6 +179,24 @@ def test_a_rejection_is_not_retried(media_queue: Queue) -> None:
     assert (runs()[0].outcome, runs()[0].error) == ("rejected", "not a picture \x00 at all")
     (letter,) = media_queue.dead()
     assert (letter["reason"], letter["error"]) == ("broken", "not a picture \N{REPLACEMENT CHARACTER} at all")
+
+
+def test_a_failure_is_kept_with_its_code_and_the_file_that_it_is_about(media_queue: Queue) -> None:
+    """Eight broken files have eight errors, and one cause."""
+
+    def broken(run: Run) -> Any:
+        raise Rejected("broken", f"{run.message.kwargs['key']} ends too early")
+
+    for number in range(2):
+        kwargs = {"bucket": "b", "key": f"posts/{number}/a.jpg"}
+        media_queue.send(message(id=f"run-{number}", kwargs=kwargs))
+    media_queue.deliver(implement(broken))
+    assert {(run.about, run.reason) for run in runs()} == {("posts/0/a.jpg", "broken"), ("posts/1/a.jpg", "broken")}
+    shown = operators.shown(runs()[0])
+    assert (shown["about"], shown["reason"]) == (runs()[0].about, "broken")
+    media_queue.send(message(id="run-0", kwargs={"bucket": "b", "key": "posts/1/ada@example.net.jpg"}))
+    media_queue.deliver(implement(succeeding))
+    assert {run.run_id: (run.about, run.reason) for run in runs()}["run-0"] == ("[address]", None)
 
 
 def test_arguments_that_do_not_fit_are_rejected_by_name(media_queue: Queue) -> None:
@@ -389,14 +418,18 @@ def test_what_can_never_be_read_is_rejected_once_with_a_sentence(
 
 def test_an_error_is_cut_off_for_all_who_keep_it(media_queue: Queue, at_once: None) -> None:
     def wordy(run: Run) -> Any:
-        raise ValueError("\udc00 " + "x" * 980 + " ada.lovelace@example.net " + "y" * 300_000)
+        raise ValueError("x" * 980 + " ada.lovelace@example.net " + "y" * 300_000)
 
     media_queue.send(message())
     media_queue.drain(implement(wordy))
     (letter,) = media_queue.dead()
     assert letter["error"] == runs()[0].error
-    assert letter["error"].startswith("ValueError: ? xxx")
+    assert letter["error"].startswith("ValueError: xxx")
     assert letter["error"].endswith("x…")
+
+
+def test_half_of_a_character_in_an_error_can_be_kept() -> None:
+    assert fit_to_keep("KeyError: '\udc00'") == "KeyError: '?'"
 
 
 def test_a_letter_without_room_for_attributes_is_sent_all_the_same(media_queue: Queue) -> None:

@@ -208,6 +208,7 @@ def test_a_schedule_is_described_with_its_next_times_and_its_last_run(queue: Que
     ("expression", "target_input", "wrong"),
     [
         ("cron(0 99 * * ? *)", json.dumps(INPUT), "99"),
+        ("cron(0 3 LW * ? *)", json.dumps(INPUT), "LW"),
         ("cron(0 3 * * ? *)", "not JSON", "no message for a task"),
         ("cron(0 3 * * ? *)", json.dumps({**INPUT, "task": "wash_dishes"}), "no message for a task"),
         ("cron(0 3 * * ? *)", json.dumps({**INPUT, "scheduled_time": "noon"}), "scheduled_time"),
@@ -221,6 +222,14 @@ def test_a_schedule_that_means_nothing_is_shown_and_is_not_played(
     with pytest.raises(NotUnderstood, match=f"Schedule 'broken': .*{wrong}"):
         list(schedules.play([the("broken")], MONDAY, MONDAY + DAY))
     assert welcome_queue.depth() == (0, 0)
+
+
+def test_a_schedule_that_never_fires_is_named(welcome_queue: Queue) -> None:
+    for name, expression in (("leap", "cron(0 3 31 2 ? *)"), ("past", "cron(0 3 1 1 ? 2020)")):
+        put(name, expression, json.dumps(INPUT), welcome_queue)
+        assert f"Schedule '{name}' never fires" in schedules.described(the(name), MONDAY)["problem"]
+    schedules.switch(the("leap"), "DISABLED")
+    assert schedules.described(the("leap"), MONDAY)["problem"] is None, "it is not meant to"
 
 
 def test_a_run_by_hand_is_a_new_one_as_if_at_its_time(queue: Queue) -> None:
@@ -471,7 +480,13 @@ def test_a_time_has_a_zone_or_is_a_date(text: str, expected: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wrong"), [("2026-11-02T00:00", "say 2026-11-02T00:00Z"), ("2026-13-02", "no time"), ("now", "no time")]
+    ("text", "wrong"),
+    [
+        ("2026-11-02T00:00", "say 2026-11-02T00:00Z"),
+        ("2026-13-02", "no time"),
+        ("now", "no time"),
+        ("0001-01-01", "years 1970 to 2999"),
+    ],
 )
 def test_a_time_without_a_zone_is_refused(text: str, wrong: str) -> None:
     with pytest.raises(typer.BadParameter, match=wrong):

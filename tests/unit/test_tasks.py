@@ -126,6 +126,9 @@ def test_a_missing_queue_is_named(media_queue: Queue, monkeypatch: pytest.Monkey
         ({"countdown": -1}, "countdown is -1"),
         ({"countdown": float("nan")}, "countdown is nan"),
         ({"countdown": float("inf")}, "countdown is inf"),
+        ({"countdown": 1e15}, "countdown is 1e\\+15 seconds, and leads beyond 2999"),
+        ({"countdown": 1e11}, "countdown is 1e\\+11 seconds"),
+        ({"eta": datetime.max.replace(tzinfo=UTC)}, "eta 9999-12-31.* is beyond 2999"),
         ({"eta": datetime(2030, 1, 1)}, "no time zone"),  # noqa: DTZ001 - what is refused
         ({"eta": datetime(2030, 1, 1, tzinfo=UTC), "countdown": 0}, "not both"),
     ],

@@ -16,6 +16,7 @@ Data: the tables, for the tasks and the application alike
 
 Running: what every function has around it
     runtime             from a delivery to an outcome: `@implementation`, `Run`, `Rejected`, `Skipped`
+    heartbeat           signs of life of work that takes long
     ledger              what ran, when, how it ended and why
     logs                the log, and what never gets into it: anyone's mail address
     sweeps              runs in parts, and watermarks

@@ -15,9 +15,11 @@ from pynamodb.attributes import NumberAttribute
 from pynamodb.expressions.update import Action
 
 from backbeat.messages import Message
-from backbeat.models import DayTotals, RunRecord, update_if
+from backbeat.models import IN_FLIGHT, DayTotals, Flight, RunRecord, delete_if, update_if
 
 KEPT = timedelta(days=30)
+FLIGHTS_KEPT = timedelta(days=1)
+"""How long a worker of which nothing is heard is listed."""
 MOST_COUNTED = 10_000
 """How many runs of a day are counted; more are "and more"."""
 
@@ -73,6 +75,8 @@ class Attempt:
         result: The task's result as JSON, or None.
         error: What went wrong, or why it was skipped.
         kind: The name of the result's type, by which the day's totals tell successes apart.
+        reason: A short code for what went wrong.
+        about: What the run is about.
     """
 
     outcome: Outcome
@@ -82,6 +86,8 @@ class Attempt:
     result: Any = None
     error: str | None = None
     kind: str | None = None
+    reason: str | None = None
+    about: str | None = None
 
 
 def claim(message: Message, task_class: str, until: datetime, request_id: str) -> int:
@@ -160,11 +166,15 @@ def finish(message: Message, task_class: str, attempt: Attempt) -> None:
         _count(whole, attempt.outcome, duration_ms=attempt.duration_ms)
 
 
-def incomplete(message: Message, error: str) -> None:
+def incomplete(message: Message, error: str, reason: str) -> None:
     """Mark the run that a dead part belongs to as incomplete, naming the part."""
     known_and_open = RunRecord.outcome.exists() & (RunRecord.outcome != Outcome.SUCCEEDED)
     why = f"part {message.part} is dead: {error}"
-    actions = [RunRecord.outcome.set(Outcome.INCOMPLETE), RunRecord.error.set(why)]
+    actions = [
+        RunRecord.outcome.set(Outcome.INCOMPLETE),
+        RunRecord.error.set(why),
+        RunRecord.reason.set(reason),
+    ]
     update_if(_row(message.for_part(None)), actions, known_and_open)
 
 
@@ -176,6 +186,44 @@ def queued(message: Message, task_class: str) -> None:
         RunRecord.started.set(datetime.now(UTC)),
     ]
     update_if(_row(message), actions, RunRecord.outcome.does_not_exist())
+
+
+def hold(message: Message, attempt: Attempt, until: datetime) -> None:
+    """Note that an attempt is at work, and prolong its claim; nobody else's note or claim is touched."""
+    now = datetime.now(UTC)
+    free = Flight.request_id.does_not_exist() | (Flight.request_id == attempt.request_id) | (Flight.until < now)
+    actions = [
+        Flight.task.set(message.task),
+        Flight.message_id.set(message.id),
+        Flight.since.set(attempt.started),
+        Flight.until.set(until),
+        Flight.request_id.set(attempt.request_id),
+        Flight.expires.set(now + FLIGHTS_KEPT),
+    ]
+    if message.part is not None:
+        actions.append(Flight.part.set(message.part))
+    update_if(_flight(message), actions, free)
+    if message.scheduled_time and message.part is None:
+        own = (RunRecord.outcome == Outcome.RUNNING) & (RunRecord.request_id == attempt.request_id)
+        update_if(_row(message), [RunRecord.lease_until.set(until)], own)
+
+
+def let_go(message: Message, attempt: Attempt) -> None:
+    """Note that an attempt is over."""
+    delete_if(_flight(message), Flight.request_id == attempt.request_id)
+
+
+def in_flight(task: str | None = None) -> list[Flight]:
+    """What is at work, or was when it was heard of last: of one task, or of all whose work takes long; oldest first."""
+    of_task = Flight.key.startswith(f"{task}#") if task else None
+    kept = Flight.expires > datetime.now(UTC)  # DynamoDB deletes up to days late
+    found = Flight.query(IN_FLIGHT, of_task, filter_condition=kept, consistent_read=True)
+    return sorted(found, key=lambda flight: flight.since)
+
+
+def _flight(message: Message) -> Flight:
+    part = "" if message.part is None else f"#{message.part}"
+    return Flight(IN_FLIGHT, f"{message.task}#{message.id}{part}")
 
 
 def find(message: Message) -> RunRecord | None:
@@ -227,7 +275,14 @@ def _ending(attempt: Attempt) -> list[Action]:
         RunRecord.duration_ms.set(attempt.duration_ms),
         RunRecord.request_id.set(attempt.request_id),
     ]
-    for attribute, value in ((RunRecord.result, attempt.result), (RunRecord.error, attempt.error)):
+    if attempt.about:
+        actions.append(RunRecord.about.set(attempt.about))
+    said = (
+        (RunRecord.result, attempt.result),
+        (RunRecord.error, attempt.error),
+        (RunRecord.reason, attempt.reason),
+    )
+    for attribute, value in said:
         actions.append(attribute.remove() if value is None else attribute.set(value))
     return actions
 

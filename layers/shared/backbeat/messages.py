@@ -15,6 +15,8 @@ LONGEST_ID = 200
 """Characters of a message's id."""
 FIRST_YEAR, LAST_YEAR = 1970, 2999
 """What a logical time lies in, so that tasks can reckon with years on both sides of it."""
+LATEST = datetime(LAST_YEAR, 12, 31, tzinfo=UTC)
+"""The last time that a producer may ask for."""
 MOST_FAULTS = 5
 """How many faults of a message are told."""
 LONGEST_FIELD = 60

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from backbeat import queues
 from backbeat.aws import delayed_group, scheduler, sending_sqs, stack_name
-from backbeat.messages import Message, explain, sortable
+from backbeat.messages import LATEST, Message, explain, sortable
 from backbeat.sent import Sent
 
 P = ParamSpec("P")
@@ -112,14 +112,17 @@ class Task(Generic[P]):
         name: The task's name, which its function, folder, queue and runs all bear.
         task_class: Its priority class, a key of `PRIORITIES`.
         retry: Its retry policy.
+        about: The argument that says what a run is about, such as a file, for whoever looks at runs; None where
+            that is nobody's business.
     """
 
-    def __init__(self, declaration: Callable[P, None], task_class: str, retry: Retry) -> None:
+    def __init__(self, declaration: Callable[P, None], task_class: str, retry: Retry, about: str | None = None) -> None:
         if task_class not in PRIORITIES:
             raise ValueError(f"task {declaration.__name__}: no priority class {task_class!r}")
         self.name = declaration.__name__
         self.task_class = task_class
         self.retry = retry
+        self.about = about
         self.signature = inspect.signature(declaration, eval_str=True)
         self.__doc__ = declaration.__doc__
         fields: dict[str, Any] = {
@@ -190,8 +193,8 @@ class Task(Generic[P]):
             QueueNotFound: The stack's queue for the task does not exist.
             ScheduleGroupNotFound: The stack's group for one-time schedules does not exist.
             NotSent: AWS did not take it within two seconds.
-            ValueError: Both `countdown` and `eta` are given, `countdown` is negative or no number, or `eta` has no
-                time zone.
+            ValueError: Both `countdown` and `eta` are given, `countdown` is negative or no number, `eta` has no
+                time zone, or they lead beyond the year 2999.
         """
         for option in options:
             instead = INSTEAD.get(option, "there is no such option")
@@ -242,7 +245,10 @@ class Task(Generic[P]):
         except ValidationError as error:
             raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
         message_id = f"{sortable(time)}-{secrets.token_hex(8)}"
-        return Message(task=self.name, id=message_id, kwargs=arguments, sent_at=time.astimezone(UTC))
+        try:
+            return Message(task=self.name, id=message_id, kwargs=arguments, sent_at=time.astimezone(UTC))
+        except ValidationError as error:
+            raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
 
     def _time(self, now: datetime, countdown: float | None, eta: datetime | None) -> datetime:
         """When the task is to run, given what the caller asked for."""
@@ -251,11 +257,15 @@ class Task(Generic[P]):
         if countdown is not None:
             if not 0 <= countdown < math.inf:
                 raise ValueError(f"{self.name}: countdown is {countdown}, not a number of seconds from 0 up")
+            if countdown > (LATEST - now).total_seconds():
+                raise ValueError(f"{self.name}: countdown is {countdown:g} seconds, and leads beyond {LATEST:%Y}")
             return now + timedelta(seconds=countdown)
         if eta is None:
             return now
         if eta.utcoffset() is None:
             raise ValueError(f"{self.name}: eta {eta.isoformat()} has no time zone; say datetime.now(UTC) + ...")
+        if eta > LATEST:
+            raise ValueError(f"{self.name}: eta {eta.isoformat()} is beyond {LATEST:%Y}")
         return max(now, eta)
 
     def _schedule(self, message: Message, time: datetime) -> None:
@@ -349,11 +359,13 @@ DECLARED: dict[str, Task[Any]] = {}
 """Every task declared so far, by name; `backbeat.tasks` has them all."""
 
 
-def task(task_class: str = "default", retry: Retry | None = None) -> Callable[[Callable[P, None]], Task[P]]:
+def task(
+    task_class: str = "default", retry: Retry | None = None, *, about: str | None = None
+) -> Callable[[Callable[P, None]], Task[P]]:
     """Declare a task: the decorated function's name, parameters and docstring are the declaration."""
 
     def declare(declaration: Callable[P, None]) -> Task[P]:
-        declared = Task(declaration, task_class, retry or Retry())
+        declared = Task(declaration, task_class, retry or Retry(), about)
         DECLARED[declared.name] = declared
         return declared
 

@@ -20,7 +20,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 
-from backbeat import ledger, messages, queues
+from backbeat import heartbeat, ledger, messages, queues
 from backbeat.aws import is_local, sqs, stack_name
 from backbeat.ledger import AlreadySucceeded, Attempt, Claimed, Outcome
 from backbeat.logs import logger, without_addresses
@@ -212,10 +212,30 @@ class Implementation(Generic[R]):
         if message is None:
             logger.info("skipped", extra={"why": "an s3:TestEvent asks for nothing"})
             return replace(attempt, outcome=Outcome.SKIPPED, error="an s3:TestEvent asks for nothing"), 0
+        left = timedelta(milliseconds=context.get_remaining_time_in_millis())
+        if invalid or left <= timedelta(seconds=heartbeat.SECONDS_OF_SHORT_WORK):
+            return self._attempt(delivery, message, invalid, attempt, context, left + timedelta(seconds=5))
 
+        def beat() -> None:
+            _hide(delivery, round(heartbeat.HELD_FOR.total_seconds()))
+            ledger.hold(message, attempt, datetime.now(UTC) + heartbeat.HELD_FOR)
+
+        with heartbeat.beating(beat, end=lambda: ledger.let_go(message, attempt)):
+            return self._attempt(delivery, message, invalid, attempt, context, heartbeat.HELD_FOR)
+
+    def _attempt(
+        self,
+        delivery: _Delivery,
+        message: Message,
+        invalid: InvalidMessage | None,
+        attempt: Attempt,
+        context: LambdaContext,
+        lease: timedelta,
+    ) -> tuple[Attempt, int]:
+        """Make an attempt at a message and settle it; a scheduled run is claimed for the time of `lease`."""
         number = 0
         if message.scheduled_time and message.part is None and not invalid:
-            until = attempt.started + timedelta(milliseconds=context.get_remaining_time_in_millis(), seconds=5)
+            until = attempt.started + lease
             try:
                 number = ledger.claim(message, self.task.task_class, until, context.aws_request_id)
             except AlreadySucceeded:
@@ -226,15 +246,21 @@ class Implementation(Generic[R]):
                 wait = max(1, round((error.until - attempt.started).total_seconds()))
                 return replace(attempt, outcome=Outcome.RETRYING, error=str(error)), wait
 
-        retry, reason = self.task.retry, "invalid_message"
+        retry = self.task.retry
         if invalid:
-            attempt = replace(attempt, outcome=Outcome.REJECTED, error=str(invalid))
+            attempt = replace(attempt, outcome=Outcome.REJECTED, reason="invalid_message", error=str(invalid))
         elif number > retry.attempts:
-            attempt = replace(attempt, outcome=Outcome.DEAD, error="the last attempt gave no answer")
-            reason = "no_answer"
+            attempt = replace(
+                attempt, outcome=Outcome.DEAD, reason="no_answer", error="the last attempt gave no answer"
+            )
         else:
-            attempt, reason = self._call(message, attempt, context)
-        attempt = replace(attempt, error=attempt.error and fit_to_keep(attempt.error))
+            attempt = self._call(message, attempt, context)
+        about = message.kwargs.get(self.task.about or "")
+        attempt = replace(
+            attempt,
+            error=attempt.error and fit_to_keep(attempt.error),
+            about=fit_to_keep(about) if isinstance(about, str) else None,
+        )
 
         if number:
             if attempt.outcome is Outcome.RETRYING and number == retry.attempts:
@@ -248,8 +274,8 @@ class Implementation(Generic[R]):
 
         if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD):
             if message.part is not None:
-                ledger.incomplete(message, attempt.error or reason)
-            _send_to_dead_queue(delivery, message, attempt, reason)
+                ledger.incomplete(message, attempt.error or "", attempt.reason or "")
+            _send_to_dead_queue(delivery, message, attempt)
         wait = retry.wait(number) if attempt.outcome is Outcome.RETRYING else 0
         self._report(message, attempt, number, wait)
         return attempt, wait
@@ -267,14 +293,15 @@ class Implementation(Generic[R]):
             why = InvalidMessage(f"{time} is still to come: what a run writes would hold off all others until then")
         return Message(task=self.task.name, id=delivery.message_id, sent_at=delivery.sent), why
 
-    def _call(self, message: Message, attempt: Attempt, context: LambdaContext) -> tuple[Attempt, str]:
-        """Call the task's function; return how that ended and, where it failed, a reason code."""
-        reason, error = "", None
+    def _call(self, message: Message, attempt: Attempt, context: LambdaContext) -> Attempt:
+        """Call the task's function; return how that ended."""
+        reason: str | None = None
+        error: str | None = None
         result: Any = None
         try:
             arguments = self.task.parse(message.kwargs)
         except InvalidTaskArguments as invalid:
-            return replace(attempt, outcome=Outcome.REJECTED, error=str(invalid)), "invalid_arguments"
+            return replace(attempt, outcome=Outcome.REJECTED, reason="invalid_arguments", error=str(invalid))
         run = Run(self.task, message, context)
         try:
             result = self.function(**arguments, run=run)
@@ -302,7 +329,8 @@ class Implementation(Generic[R]):
             result=for_ledger(result),
             kind=None if result is None else type(result).__name__,
             error=error,
-        ), reason
+            reason=reason,
+        )
 
     def _report(self, message: Message, attempt: Attempt, number: int, wait: int) -> None:
         """Write the one log line and the metrics of an attempt."""
@@ -314,6 +342,7 @@ class Implementation(Generic[R]):
             "attempt": number,
             "duration_ms": attempt.duration_ms,
             "result": attempt.result,
+            "reason": attempt.reason,
             "error": attempt.error,
             "retry_in_s": wait if attempt.outcome is Outcome.RETRYING else None,
         }
@@ -394,12 +423,12 @@ def _hide(delivery: _Delivery, seconds: int) -> None:
         logger.warning("the wait before the retry could not be set", extra={"error": str(error)})
 
 
-def _send_to_dead_queue(delivery: _Delivery, message: Message, attempt: Attempt, reason: str) -> None:
+def _send_to_dead_queue(delivery: _Delivery, message: Message, attempt: Attempt) -> None:
     """Send the message, as it came, to the task's dead queue, with what an operator needs to know."""
     attributes = {
         "outcome": attempt.outcome.value,
-        "reason": reason,
-        "error": attempt.error or reason,
+        "reason": attempt.reason or "unknown",
+        "error": attempt.error or "no reason was given",
         "task": message.task,
         "run_id": message.id,
         "first_sent": messages.iso(delivery.sent),

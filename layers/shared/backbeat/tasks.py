@@ -27,7 +27,7 @@ Key = Annotated[str, AfterValidator(_fits_a_key)]
 """What names a row or an object."""
 
 
-@task("media")
+@task("media", about="key")
 def process_media_upload(
     bucket: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,255}$")],
     key: Key,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -101,7 +101,7 @@ def erase(user_id: str, *, at: datetime) -> Erased:
     archived = archive.forget(user_id)
     archive.unlist(set(post_ids))
     letters = _forget_letters(user_id, post_ids)
-    runs = _forget_runs(user_id)
+    runs = _forget_runs(user_id, set(post_ids))
     joined = [user.day for user in User.query(user_id)]
     # One week more at each end: rows go some days after they expire, and a week may have just begun.
     weeks = range(-1, digest.KEPT // digest.WEEK + 3)
@@ -197,10 +197,14 @@ def _names(body: str, user_id: str, pattern: re.Pattern[str], uploads: tuple[str
     return _without(content, user_id, pattern) != content or any(upload in text for upload in uploads)
 
 
-def _forget_runs(user_id: str) -> int:
-    """Take a user's id out of the ledger, and out of what runs in parts have kept; return how many rows that were."""
+def _forget_runs(user_id: str, post_ids: Set[str]) -> int:
+    """Take a user's id and the names of their files out of the ledger, and the id out of what runs in parts have kept.
+
+    Returns:
+        How many rows that were.
+    """
     table, pattern, found = RunRecord.Meta.table_name, _naming(user_id), 0
-    texts, plain = ("result", "spec", "tally", "cursor"), ("error",)
+    texts, plain = ("result", "spec", "tally", "cursor"), ("error", "about")
     names = {f"#{number}": name for number, name in enumerate((*texts, *plain, "run_id"))}
     values = {":id": {"S": user_id}, ":escaped": {"S": json.dumps(user_id)[1:-1]}}
     pages = (
@@ -208,7 +212,9 @@ def _forget_runs(user_id: str) -> int:
         .get_paginator("scan")
         .paginate(
             TableName=table,
-            FilterExpression=" OR ".join(f"contains({name}, {value})" for name in names for value in values),
+            FilterExpression=" OR ".join(
+                ["attribute_exists(about)", *(f"contains({name}, {value})" for name in names for value in values)]
+            ),
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=values,
         )
@@ -219,11 +225,15 @@ def _forget_runs(user_id: str) -> int:
             dynamodb().delete_item(TableName=table, Key=key)
             found += 1
             continue
+        file = item.get("about", {}).get("S", "")
+        is_theirs = file.startswith("posts/") and file.split("/")[1] in post_ids
         changed: dict[str, str] = {}
         for name in (name for name in (*texts, *plain) if "S" in item.get(name, {})):
             kept = item[name]["S"]
             content = json.loads(kept) if name in texts else kept
             without = _without(content, user_id, pattern)
+            if is_theirs and name in plain:
+                without = without.replace(file, ERASED)
             if without != content:
                 changed[name] = json.dumps(without) if name in texts else without
         for name, value in changed.items():

@@ -21,7 +21,7 @@ from backbeat.models.mail import Delivery, DigestSelection
 from backbeat.models.notifications import NOTIFICATION_KEPT, Notification
 from backbeat.models.posts import Comment, Like, Post, delete_post
 from backbeat.models.reports import DayCounts, Report, report_files, reports_bucket
-from backbeat.models.runs import DayTotals, RunRecord, SweepPart, SweepRun, Watermark
+from backbeat.models.runs import IN_FLIGHT, DayTotals, Flight, RunRecord, SweepPart, SweepRun, Watermark
 from backbeat.models.tables import TABLES, bind
 from backbeat.models.tokens import Token, TokenReused
 from backbeat.models.trends import Hashtag, HashtagTally, TrendingHashtags
@@ -30,6 +30,7 @@ from backbeat.models.users import ACTIVITY_KEPT, Activity, Follow, User
 __all__ = [
     "ACTIVITY_KEPT",
     "CHANGES_KEPT",
+    "IN_FLIGHT",
     "NOTIFICATION_KEPT",
     "TABLES",
     "Activity",
@@ -41,6 +42,7 @@ __all__ = [
     "Delete",
     "Delivery",
     "DigestSelection",
+    "Flight",
     "Follow",
     "Hashtag",
     "HashtagTally",

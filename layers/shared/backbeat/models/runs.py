@@ -34,7 +34,12 @@ class RunsByStart(GlobalSecondaryIndex["RunRecord"]):
 
 
 class RunRecord(Model):
-    """One run in the ledger; see `backbeat.ledger`."""
+    """One run in the ledger; see `backbeat.ledger`.
+
+    Attributes:
+        about: What it is about, such as a file, where its task names the argument that says so.
+        reason: A short code for why it failed, by which failures are grouped; `error` is for people.
+    """
 
     class Meta(Table):
         table_name = os.environ.get("RUNS_TABLE", "")
@@ -44,7 +49,9 @@ class RunRecord(Model):
     task = UnicodeAttribute()
     task_class = UnicodeAttribute()
     logical_time = UTCDateTimeAttribute()
+    about = UnicodeAttribute(null=True)
     outcome = UnicodeAttribute()
+    reason = UnicodeAttribute(null=True)
     attempts = NumberAttribute(default=0)
     started = UTCDateTimeAttribute()
     duration_ms = NumberAttribute(null=True)
@@ -55,6 +62,34 @@ class RunRecord(Model):
     expires = TTLAttribute(null=True)
 
     by_start = RunsByStart()
+
+
+IN_FLIGHT = "in flight"
+"""The partition of what is at work."""
+
+
+class Flight(Model):
+    """A message that a function is at work on, beside the runs; see `backbeat.heartbeat`.
+
+    Attributes:
+        key: Its task, its id, and its part's number.
+        since: When the work on it began, on the wall clock.
+        until: By when another sign of life is due.
+        request_id: The invocation that works on it.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    partition = UnicodeAttribute(hash_key=True, attr_name="task_day", default=IN_FLIGHT)
+    key = UnicodeAttribute(range_key=True, attr_name="run_id")
+    task = UnicodeAttribute()
+    message_id = UnicodeAttribute()
+    part = NumberAttribute(null=True)
+    since = UTCDateTimeAttribute()
+    until = UTCDateTimeAttribute()
+    request_id = UnicodeAttribute()
+    expires = TTLAttribute()
 
 
 class DayTotals(Model):
