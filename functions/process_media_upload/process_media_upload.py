@@ -199,11 +199,20 @@ def _is_gone(upload: Upload) -> bool:
     version = {"VersionId": upload.version_id} if upload.version_id else {}
     try:
         s3().head_object(Bucket=upload.bucket, Key=upload.key, **version)  # type: ignore[arg-type]
-    except ClientError as error:  # 405: the version is a delete marker
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 405):
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status in (404, 405):  # 405: the version is a delete marker
             return True
+        if status == 400:  # a HEAD has no code to tell what is wrong
+            raise _nowhere(upload) from error
         raise
     return False
+
+
+def _nowhere(upload: Upload) -> Rejected:
+    """That an event names what can be nowhere: S3 knows no such bucket, or no version could have such an id."""
+    version = f" in the version {upload.version_id!r}" if upload.version_id else ""
+    return Rejected("no_such_upload", f"the bucket {upload.bucket!r} cannot have the upload {upload.key!r}{version}")
 
 
 def _download(upload: Upload, to: Path) -> tuple[str, str, str | None]:
@@ -212,6 +221,7 @@ def _download(upload: Upload, to: Path) -> tuple[str, str, str | None]:
     Raises:
         _Gone: It is not there any more.
         Unusable: It is of a kind that nothing is made of, or larger than it may be; it was not fetched.
+        Rejected: It can be nowhere.
     """
     version = {"VersionId": upload.version_id} if upload.version_id else {}
     try:
@@ -220,6 +230,8 @@ def _download(upload: Upload, to: Path) -> tuple[str, str, str | None]:
         # MethodNotAllowed: the version is a delete marker.
         if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed"):
             raise _Gone from error
+        if error.response["Error"]["Code"] in ("InvalidArgument", "NoSuchBucket"):
+            raise _nowhere(upload) from error
         raise
     content_hash = hashlib.sha256()
     with closing(answer["Body"]) as body, to.open("wb") as file:

@@ -12,6 +12,7 @@ import av
 import boto3
 import permissions
 import pytest
+from botocore.exceptions import ClientError
 from PIL import Image
 from support import Context, Queue, event, function_environment, resolve
 
@@ -186,6 +187,23 @@ def test_an_upload_waits_for_its_post_and_then_is_dead(queue: Queue) -> None:
     queue.send(letter["body"])
     assert queue.deliver(function) == []
     assert post("unknown").media_status == "ready"
+
+
+@pytest.mark.parametrize("post_id", ["post-1", "unknown"])
+def test_a_version_that_can_be_none_is_rejected(queue: Queue, monkeypatch: pytest.MonkeyPatch, post_id: str) -> None:
+    """S3 answers 400 to what is no version's id; moto answers that it is not there."""
+
+    def refused(**_: Any) -> Any:
+        answer: Any = {"Error": {"Code": "InvalidArgument"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        raise ClientError(answer, "GetObject")
+
+    for operation in ("get_object", "head_object"):
+        monkeypatch.setattr(function.s3(), operation, refused)
+    queue.send(notification(f"posts/{post_id}/a.jpg", "no version"))
+    assert queue.deliver(function) == []
+    (letter,) = queue.dead()
+    assert letter["reason"] == "no_such_upload"
+    assert letter["error"].endswith(f"cannot have the upload 'posts/{post_id}/a.jpg' in the version 'no version'")
 
 
 def test_an_upload_that_went_with_its_post_is_not_waited_for(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
