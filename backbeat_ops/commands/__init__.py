@@ -7,8 +7,8 @@ They speak with one voice:
 
 - *Help*. A command's begins with what it does, in the imperative. An argument's or option's says what it is. Both are
   sentences, or read as one: a capital first, a full stop last.
-- *Options*. One thing has one name: `--json`, `--yes`, `--wait`, `--timeout SECONDS`, `--at TIME`, `--day DAY`,
-  `--limit`; `backbeat_ops.terminal` holds them. A flag has no `--no-...`. Every command takes `--json`.
+- *Options*. One thing has one name: `--json`, `--yes`, `--force`, `--wait`, `--timeout SECONDS`, `--at TIME`,
+  `--day DAY`, `--limit`; `backbeat_ops.terminal` holds them. A flag has no `--no-...`. Every command takes `--json`.
 - *Answers* go to stdout, in sentences, a table, or JSON alone. What is being done goes to stderr. A run has one shape
   in JSON: `backbeat_ops.runs.shown`.
 - *Errors* go to stderr as `backbeat: ` and a sentence that names what is wrong, in quotes as it was given, and what
