@@ -10,6 +10,7 @@ from backbeat.producer import InvalidTaskArguments
 from backbeat.queues import QueueNotFound
 from backbeat_ops.commands import (
     cloud,
+    dead,
     dev,
     doctor,
     invoke,
@@ -74,6 +75,7 @@ app.command(rich_help_panel=TASKS)(status.status)
 app.command(rich_help_panel=TASKS)(doctor.doctor)
 app.command(rich_help_panel=TASKS)(runs.runs)
 app.command(rich_help_panel=TASKS)(runs.run)
+app.add_typer(dead.app, name="dead", rich_help_panel=TASKS)
 app.add_typer(schedules.app, name="schedules", rich_help_panel=TASKS)
 app.command(rich_help_panel=TASKS)(schedules.play)
 app.command(rich_help_panel=TASKS)(rewind.rewind)

@@ -527,7 +527,7 @@ def _dead(patient: Patient) -> Iterator[Problem]:
         if dead:
             yield Problem(
                 f"{dead} message{'s' if dead > 1 else ''} of {name} {'are' if dead > 1 else 'is'} dead.",
-                f'`backbeat runs --task {name}` says why; docs/operating.md, "Put a dead letter right", what to do.',
+                f"`backbeat dead --task {name}` says why, and what to do.",
             )
 
 

@@ -17,7 +17,7 @@ def status(stack: Stack) -> dict[str, Any]:
     for name, task in described["tasks"].items():
         task["waiting"], task["in_flight"] = depth(task["queue_url"])
         task["at_work"] = [runs.at_work(flight, now) for flight in flights if flight.task == name]
-        task["dead"] = depth(task["dead_queue_url"])[0]
+        task["dead"] = sum(depth(task["dead_queue_url"]))
         last = next(iter(runs.recent(name, 1)), None)
         task["last_run"] = last and runs.shown(last)
     return described

@@ -17,6 +17,7 @@ from pieces import complete, functions, in_parts, names, rows, whole
 from pynamodb.attributes import TTLAttribute
 from support import ROOT, STACK, arn, logical_ids, logical_name, resolve, resources, statements, template, written
 
+from backbeat import letters
 from backbeat.models import TABLES
 from backbeat.producer import PRIORITIES, Task
 from backbeat_ops.new.task import LEAST, UNITS
@@ -467,9 +468,17 @@ def test_a_task_has_an_alarm_on_dead_and_on_late_messages(task: Task[Any]) -> No
     )
     assert (late["MetricName"], logical_ids(late["Dimensions"])) == ("ApproximateAgeOfOldestMessage", {f"{name}Queue"})
     assert (dead["Threshold"], late["Threshold"]) == (0, row(task)["Late"])
-    for alarm in (dead, late):
+    for alarm, command in ((dead, "dead"), (late, "runs")):
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-        assert f"`backbeat runs --task {task.name}`" in resolve(alarm["AlarmDescription"])
+        assert f"`backbeat {command} --task {task.name}`" in resolve(alarm["AlarmDescription"])
+
+
+@every_task
+def test_an_alarm_on_the_dead_holds_while_somebody_looks(task: Task[Any]) -> None:
+    """A look hides a letter from the metric for a minute at most, which two periods may see."""
+    alarm = properties(f"{logical_name(task.name)}DeadAlarm")
+    assert alarm["DatapointsToAlarm"] == 1
+    assert alarm["EvaluationPeriods"] * alarm["Period"] > letters.HELD.total_seconds() + alarm["Period"]
 
 
 def test_every_alarm_reaches_the_operator() -> None:

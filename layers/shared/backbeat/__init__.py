@@ -18,6 +18,7 @@ Running: what every function has around it
     runtime             from a delivery to an outcome: `@implementation`, `Run`, `Rejected`, `Skipped`
     heartbeat           signs of life of work that takes long
     ledger              what ran, when, how it ended and why
+    letters             dead letters: what lies in a task's dead queue, whoever put it there
     logs                the log, and what never gets into it: anyone's mail address
     sweeps              runs in parts, and watermarks
 

@@ -14,7 +14,7 @@ from typing import Any
 from pynamodb.attributes import NumberAttribute
 from pynamodb.expressions.update import Action
 
-from backbeat.messages import Message
+from backbeat.messages import Message, iso
 from backbeat.models import IN_FLIGHT, DayTotals, Flight, RunRecord, delete_if, update_if
 
 KEPT = timedelta(days=30)
@@ -226,6 +226,35 @@ def _flight(message: Message) -> Flight:
     return Flight(IN_FLIGHT, f"{message.task}#{message.id}{part}")
 
 
+def discard(message: Message, task_class: str, outcome: Outcome, reason: str, error: str, why: str) -> None:
+    """Keep why an operator has discarded a run's dead letter; where nothing is known of the run, what it says.
+
+    Args:
+        message: The letter's message.
+        task_class: Its task's class.
+        outcome: How the letter says that the run ended.
+        reason: The letter's short code for why.
+        error: The same for people.
+        why: What the operator gave as the reason.
+    """
+    row, note = _row(message), RunRecord.discarded.set(f"{iso(datetime.now(UTC))}: {why}")
+    unknown = [
+        *_identity(message, task_class),
+        RunRecord.outcome.set(outcome),
+        RunRecord.reason.set(reason),
+        RunRecord.error.set(error),
+        RunRecord.started.set(message.logical_time),
+    ]
+    if not update_if(row, [*unknown, note], RunRecord.outcome.does_not_exist()):
+        update_if(row, [note], RunRecord.outcome.exists())
+
+
+def key(message: Message) -> tuple[str, str]:
+    """The key of the row of the run that a message asks for."""
+    row = _row(message)
+    return row.task_day, row.run_id
+
+
 def find(message: Message) -> RunRecord | None:
     """The run that a message asks for, if it is known."""
     row = _row(message)
@@ -274,6 +303,7 @@ def _ending(attempt: Attempt) -> list[Action]:
         RunRecord.outcome.set(attempt.outcome),
         RunRecord.duration_ms.set(attempt.duration_ms),
         RunRecord.request_id.set(attempt.request_id),
+        RunRecord.discarded.remove(),
     ]
     if attempt.about:
         actions.append(RunRecord.about.set(attempt.about))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from backbeat.aws import dynamodb, sqs
+from backbeat import letters
+from backbeat.aws import dynamodb
 from backbeat.mail import digest
 from backbeat.models import (
     ACTIVITY_KEPT,
@@ -33,7 +34,6 @@ from backbeat.models.arguments import checked
 from backbeat.models.users import here
 from backbeat.posts import archive, files
 from backbeat.posts.hashtags import fold
-from backbeat.queues import dead_queue, queue_url
 from backbeat.tasks import TASKS
 
 ERASED = "(erased)"
@@ -162,28 +162,17 @@ def _forget_letters(user_id: str, post_ids: list[str]) -> int:
     uploads = tuple(f"posts/{post_id}/" for post_id in post_ids)
     found = 0
     for task in TASKS.values():
-        url = queue_url(dead_queue(task.queue))
-        others: list[str] = []
-        waiting = sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-        while int(waiting["Attributes"]["ApproximateNumberOfMessages"]):
-            letters = sqs().receive_message(
-                QueueUrl=url,
-                MaxNumberOfMessages=10,
-                VisibilityTimeout=60,
-                WaitTimeSeconds=1,  # so that all of SQS's servers are asked
-                MessageAttributeNames=["All"],
-            )
-            for letter in letters.get("Messages", []):
-                said = [attribute.get("StringValue", "") for attribute in letter.get("MessageAttributes", {}).values()]
-                if _names(letter["Body"], user_id, pattern, uploads) or any(map(pattern.search, said)):
-                    sqs().delete_message(QueueUrl=url, ReceiptHandle=letter["ReceiptHandle"])
-                    found += 1
-                else:
-                    others.append(letter["ReceiptHandle"])
-            if not letters.get("Messages"):
-                break
-        for receipt in others:
-            sqs().change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
+        if not letters.number(task):
+            continue
+        with letters.looking(task) as look:
+            for page in look.pages():
+                theirs = [
+                    letter
+                    for letter in page
+                    if _names(letter.raw, user_id, pattern, uploads)
+                    or any(map(pattern.search, letter.attributes.values()))
+                ]
+                found += len(theirs) - len(look.remove(theirs))
     return found
 
 
@@ -204,7 +193,7 @@ def _forget_runs(user_id: str, post_ids: Set[str]) -> int:
         How many rows that were.
     """
     table, pattern, found = RunRecord.Meta.table_name, _naming(user_id), 0
-    texts, plain = ("result", "spec", "tally", "cursor"), ("error", "about")
+    texts, plain = ("result", "spec", "tally", "cursor"), ("error", "about", "discarded")
     names = {f"#{number}": name for number, name in enumerate((*texts, *plain, "run_id"))}
     values = {":id": {"S": user_id}, ":escaped": {"S": json.dumps(user_id)[1:-1]}}
     pages = (

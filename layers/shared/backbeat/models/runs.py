@@ -39,6 +39,7 @@ class RunRecord(Model):
     Attributes:
         about: What it is about, such as a file, where its task names the argument that says so.
         reason: A short code for why it failed, by which failures are grouped; `error` is for people.
+        discarded: When an operator discarded its dead letter, and why.
     """
 
     class Meta(Table):
@@ -57,6 +58,7 @@ class RunRecord(Model):
     duration_ms = NumberAttribute(null=True)
     result = JSONAttribute(null=True)
     error = UnicodeAttribute(null=True)
+    discarded = UnicodeAttribute(null=True)
     request_id = UnicodeAttribute(null=True)
     lease_until = UTCDateTimeAttribute(null=True)
     expires = TTLAttribute(null=True)
