@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -9,6 +10,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from backbeat_ops.localcloud import STACK
 
@@ -81,6 +83,45 @@ class Tail:
                 stored = datetime.fromtimestamp(event["timestamp"] / 1000, UTC)
                 streams.setdefault(event["logStreamName"], []).append((stored, event["message"]))
         return streams
+
+
+def of_run(
+    stack: str, task: str, run_id: str, requests: Sequence[str], since: datetime, until: datetime
+) -> tuple[list[Entry], str | None]:
+    """What one run logged: the lines that bear its id, and those of its invocations that bear no other's.
+
+    Args:
+        stack: The stack's name.
+        task: The run's task.
+        run_id: Its id.
+        requests: The invocations that worked on it.
+        since: From when on to look.
+        until: Until when.
+
+    Returns:
+        Its lines, the oldest first, and why they could not be read, or None.
+    """
+    client = boto3.client("logs")
+    streams: dict[tuple[str, str], list[tuple[datetime, str]]] = {}
+    for wanted in (run_id, *requests):
+        pages = client.get_paginator("filter_log_events").paginate(
+            logGroupName=f"/aws/lambda/{stack}-{task}",
+            startTime=round(since.timestamp() * 1000),
+            endTime=round(until.timestamp() * 1000),
+            filterPattern=f'"{wanted}"',  # as it stands in the line, wherever that is
+        )
+        try:
+            for event in (event for page in pages for event in page["events"]):
+                stored = datetime.fromtimestamp(event["timestamp"] / 1000, UTC)
+                streams.setdefault((event["logStreamName"], wanted), []).append((stored, event["message"]))
+        except ClientError as error:
+            return [], f"CloudWatch Logs says: {error}"
+    found: dict[tuple[datetime, str, str], Entry] = {}
+    for messages in streams.values():
+        for entry in entries(task, messages):
+            if entry.fields.get("run_id", run_id) == run_id:
+                found[entry.time, entry.message, str(entry.fields)] = entry
+    return sorted(found.values(), key=lambda entry: entry.time), None
 
 
 def entries(task: str, messages: list[tuple[datetime, str]]) -> list[Entry]:

@@ -2,20 +2,24 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from backbeat import ledger, queues
-from backbeat.ledger import SETTLED, Outcome
+from backbeat.ledger import FAILED, SETTLED, Outcome
 from backbeat.messages import Message, iso
 from backbeat.models import Flight, RunRecord
-from backbeat.producer import InvalidTaskArguments, Task
+from backbeat.producer import PRIORITIES, InvalidTaskArguments, Task
 from backbeat.tasks import TASKS
 from backbeat_ops.stack import NotFound
 
+MOST_LOOKED_AT = 2_000
+"""Of how many runs of a task and day the failed ones, or the slowest, are picked: those that started last."""
 DAYS_BACK = 8
 """How far back a task's last run is looked for: a weekly one's is at most seven days old."""
 SECONDS_BETWEEN_LOOKS = 0.25
@@ -119,6 +123,53 @@ def recent(task: str, limit: int, until: date | None = None, days: int = 2) -> l
     return sorted(found, key=lambda run: run.started, reverse=True)[:limit]
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a task's runs of some days went.
+
+    Attributes:
+        task: The task.
+        task_class: Its class.
+        runs: How many there were.
+        outcomes: How many ended so, by outcome.
+        p50_ms: How long half of those that worked took at most, in milliseconds; None where none has.
+        p95_ms: The same of 95 in a hundred.
+        longest_ms: The longest.
+    """
+
+    task: str
+    task_class: str
+    runs: int
+    outcomes: dict[str, int]
+    p50_ms: int | None
+    p95_ms: int | None
+    longest_ms: int | None
+
+
+def summary(found: Iterable[RunRecord]) -> list[Summary]:
+    """How runs went, task by task, the most important class first."""
+    by_task: dict[str, list[RunRecord]] = {}
+    for run in found:
+        by_task.setdefault(run.task, []).append(run)
+    made = []
+    for task, own in by_task.items():
+        took = sorted(int(run.duration_ms) for run in own if run.duration_ms is not None and run.outcome != "skipped")
+        outcomes = Counter(str(run.outcome) for run in own)
+        p50, p95, longest = (percentile(took, share) for share in (50, 95, 100))
+        made.append(Summary(task, own[0].task_class, len(own), dict(outcomes), p50, p95, longest))
+    return sorted(made, key=lambda each: (-PRIORITIES.get(each.task_class, 0), each.task))
+
+
+def percentile(values: Sequence[int], share: int) -> int | None:
+    """The smallest of sorted values that so many in a hundred are not above (the nearest rank)."""
+    return values[max(0, -(-len(values) * share // 100) - 1)] if values else None
+
+
+def waits_for_somebody(run: RunRecord) -> bool:
+    """Whether a run has failed, and nobody has discarded its letter."""
+    return run.outcome in FAILED and not run.discarded
+
+
 def left_out(task: str, shown: int, until: date | None = None, days: int = 2) -> str | None:
     """What is to be said where not all of a task's runs of some days are shown: `20 of 57 of send_notification`."""
     numbers = [ledger.number(task, day) for day in _days(until, days)]
@@ -162,6 +213,16 @@ def arguments(task: Task[Any], given: Sequence[str]) -> dict[str, Any]:
     Raises:
         InvalidTaskArguments: A word has no `=`, or the arguments do not fit the task.
     """
+    values = arguments_given(task, given)
+    return {key: value for key, value in task.parse(values).items() if key in values}
+
+
+def arguments_given(task: Task[Any], given: Sequence[str]) -> dict[str, Any]:
+    """The same, where others may come to them, so that it is not known yet whether they fit.
+
+    Raises:
+        InvalidTaskArguments: A word has no `=`.
+    """
     values: dict[str, Any] = {}
     for word in given:
         key, equals, text = word.partition("=")
@@ -170,15 +231,15 @@ def arguments(task: Task[Any], given: Sequence[str]) -> dict[str, Any]:
         values[key] = text
         parameter = task.signature.parameters.get(key)
         if parameter is None:
-            continue  # refused below, with the others
+            continue  # refused where they are checked, with the others
         try:
             TypeAdapter(parameter.annotation).validate_json(json.dumps(text), strict=True)
         except ValidationError:
             try:
                 values[key] = json.loads(text)
             except ValueError:
-                continue  # refused below
-    return {key: value for key, value in task.parse(values).items() if key in values}
+                continue  # refused there, too
+    return values
 
 
 def wait(wanted: Sequence[Message], seconds: float, pause: Callable[[float], None] = time.sleep) -> list[RunRecord]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -35,6 +35,14 @@ def moment(text: str) -> datetime:
     if not FIRST_YEAR <= found.year <= LAST_YEAR:
         raise typer.BadParameter(f"{text!r} is not in the years {FIRST_YEAR} to {LAST_YEAR}.")
     return found.astimezone(UTC)
+
+
+def since(text: str) -> datetime:
+    """A time that an operator gives, or how long ago it was: `90m`, `6h`, `2d`."""
+    unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}.get(text[-1:])
+    if unit is None or not text[:-1].isdecimal() or len(text) > len("999999m"):
+        return moment(text)
+    return datetime.now(UTC) - int(text[:-1]) * unit
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

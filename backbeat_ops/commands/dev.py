@@ -1,29 +1,24 @@
 """`backbeat dev`: what is saved runs on the local cloud seconds later, and what functions log is shown."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
-from rich.text import Text
 
-from backbeat.tasks import TASKS
 from backbeat_ops import deployment, localcloud
+from backbeat_ops.commands import logs
 from backbeat_ops.commands.cloud import Port
 from backbeat_ops.dev import DEPLOYMENT, import_error, snapshot, to_do
 from backbeat_ops.localcloud import ROOT, LocalCloudError
 from backbeat_ops.logs import Entry, Tail
-from backbeat_ops.terminal import COLOURS, AsJson, console, errors, print_json
+from backbeat_ops.terminal import AsJson, console, errors, print_json
 
 SECONDS_BETWEEN_LOOKS = 0.2
 LOOKS_FOR_LOGS = 5
 """Every how many looks at the files the logs are asked for, too."""
-LEVELS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
-LONGEST_NAME = max(map(len, [*TASKS, "unsubscribe"]))
 
 Show = Callable[[Entry], None]
 
@@ -40,7 +35,7 @@ def dev(port: Port = None, as_json: AsJson = False) -> None:
         if as_json:
             print_json(entry, indent=None)
         else:
-            console.print(shown(entry), soft_wrap=True)
+            console.print(logs.shown(entry), soft_wrap=True)
 
     with errors.status("Starting the local cloud"):
         started = localcloud.start(port)
@@ -125,27 +120,3 @@ def _swap(folder: str, show: Show, started: float) -> tuple[str, str] | None:
 
 def _done(message: str, level: str = "INFO", more: str = "") -> Entry:
     return Entry(datetime.now(UTC), None, level, message, more=tuple(more.splitlines()))
-
-
-def shown(entry: Entry) -> Text:
-    """An entry as lines for people: what it says and its fields in one, then what belongs to it."""
-    colour = LEVELS.get(entry.level, "")
-    text = Text().append(f"{entry.time:%H:%M:%S}  ", "dim")
-    if entry.task is None:
-        text.append(entry.message, colour or "bold")
-    else:
-        text.append(f"{entry.task:<{LONGEST_NAME}}  ", "none").append(f"{entry.level:<7}  ", colour or "none")
-        text.append(entry.message, COLOURS.get(entry.message, colour or "none"))
-    for name, value in _flat(entry.fields):
-        text.append(f"  {name}=", "dim").append(value if isinstance(value, str) else json.dumps(value), "none")
-    for line in entry.more:
-        text.append(f"\n    {line}", colour or "none")
-    return text
-
-
-def _flat(fields: dict[str, Any]) -> list[tuple[str, Any]]:
-    """A run's fields, and for its result those that it has itself."""
-    result = fields.get("result")
-    if not isinstance(result, dict):
-        return list(fields.items())
-    return [*((name, value) for name, value in fields.items() if name != "result"), *result.items()]

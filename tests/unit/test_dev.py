@@ -14,6 +14,7 @@ from moto import mock_aws
 
 from backbeat_ops import deployment, dev, localcloud, logs
 from backbeat_ops.commands import dev as command
+from backbeat_ops.commands import logs as logs_command
 from backbeat_ops.deployment import DoesNotCompile
 from backbeat_ops.dev import DEPLOYMENT, import_error, snapshot, to_do
 from backbeat_ops.localcloud import LocalCloudError
@@ -168,7 +169,7 @@ def test_a_function_without_its_part_of_the_template_waits_for_it_and_one_that_i
 
 
 def print_entry(entry: Entry) -> None:
-    sys.stdout.write(f"{command.shown(entry).plain}\n")
+    sys.stdout.write(f"{logs_command.shown(entry).plain}\n")
 
 
 LINE = {
@@ -195,8 +196,8 @@ def logged(*messages: str | dict[str, object]) -> list[tuple[datetime, str]]:
 
 def test_a_log_line_is_shown_with_what_it_says_besides_and_metrics_are_left_out() -> None:
     (entry,) = entries("send_notification", logged(LINE, METRIC))
-    assert command.shown(entry).plain == (
-        f"12:00:00  {'send_notification':<{command.LONGEST_NAME}}  INFO     succeeded"
+    assert logs_command.shown(entry).plain == (
+        f"12:00:00  {'send_notification':<{logs_command.LONGEST_NAME}}  INFO     succeeded"
         "  run_id=r1  attempt=1  notification_id=n 1"
     )
 
@@ -205,7 +206,7 @@ def test_a_traceback_is_shown_as_lines() -> None:
     failed = {**LINE, "level": "ERROR", "message": "failed", "exception": "Traceback:\n  File x\nKeyError: 'a'"}
     del failed["result"]
     (entry,) = entries("send_notification", logged(failed))
-    first, *more = command.shown(entry).plain.splitlines()
+    first, *more = logs_command.shown(entry).plain.splitlines()
     assert "  ERROR    failed  run_id=r1" in first
     assert more == ["    Traceback:", "      File x", "    KeyError: 'a'"]
 

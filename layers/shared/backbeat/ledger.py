@@ -5,6 +5,7 @@ A scheduled run *claims* its row before it works, so that of two deliveries one 
 per attempt, at its end, because what it does is guarded by keys of its own.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -14,12 +15,16 @@ from typing import Any
 from pynamodb.attributes import NumberAttribute
 from pynamodb.expressions.update import Action
 
-from backbeat.messages import Message, iso
+from backbeat.logs import without_addresses
+from backbeat.messages import LONGEST_FIELD, MOST_FAULTS, Message, iso, shortened
 from backbeat.models import IN_FLIGHT, DayTotals, Flight, RunRecord, delete_if, update_if
+from backbeat.producer import DECLARED
 
 KEPT = timedelta(days=30)
 FLIGHTS_KEPT = timedelta(days=1)
 """How long a worker of which nothing is heard is listed."""
+LONGEST_ARGUMENT = 1_024
+"""Characters of an argument that is kept with a run."""
 MOST_COUNTED = 10_000
 """How many runs of a day are counted; more are "and more"."""
 
@@ -131,7 +136,7 @@ def claim(message: Message, task_class: str, until: datetime, request_id: str) -
 def settle(message: Message, attempt: Attempt) -> None:
     """Write how a claimed run's attempt ended, unless another invocation has claimed it since."""
     row = _row(message)
-    actions = [*_ending(attempt), RunRecord.lease_until.remove()]
+    actions = [*_ending(attempt), _try(attempt), RunRecord.lease_until.remove()]
     if update_if(row, actions, RunRecord.request_id == attempt.request_id):
         _count(message, attempt.outcome, duration_ms=attempt.duration_ms, kind=attempt.kind)
 
@@ -144,6 +149,7 @@ def record(message: Message, task_class: str, attempt: Attempt) -> int:
     """
     row, outcome = _row(message), RunRecord.outcome
     actions = [*_identity(message, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
+    actions.append(_try(attempt))
     waiting = outcome.does_not_exist() | (outcome == Outcome.RETRYING)
     if not update_if(row, [*actions, RunRecord.attempts.add(1)], waiting):
         update_if(row, [*actions, RunRecord.attempts.set(1)], outcome != Outcome.SUCCEEDED)
@@ -294,8 +300,36 @@ def _identity(message: Message, task_class: str) -> list[Action]:
         RunRecord.task.set(message.task),
         RunRecord.task_class.set(task_class),
         RunRecord.logical_time.set(message.logical_time),
+        RunRecord.arguments.set(_arguments(message)),
         RunRecord.expires.set(datetime.now(UTC) + KEPT),
     ]
+
+
+def _arguments(message: Message) -> dict[str, Any]:
+    """What is kept of a message's arguments, and the names of those that are not: texts, and what holds an address."""
+    task = DECLARED.get(message.task)
+    known = {name: value for name, value in message.kwargs.items() if task and name in task.keeps and _is_small(value)}
+    left_out = [shortened(name, LONGEST_FIELD) for name in message.kwargs if name not in known]
+    return {"kept": known, "left_out": left_out[:MOST_FAULTS]}
+
+
+def _is_small(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= LONGEST_ARGUMENT and without_addresses(value) == value
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _try(attempt: Attempt) -> Action:
+    """An attempt, behind those that the run has had before."""
+    made = {
+        "started": iso(attempt.started),
+        "duration_ms": attempt.duration_ms,
+        "outcome": attempt.outcome,
+        "reason": attempt.reason,
+        "request_id": attempt.request_id,
+    }
+    before = RunRecord.tries | []
+    return RunRecord.tries.set(before.append([json.dumps(made)]))
 
 
 def _ending(attempt: Attempt) -> list[Action]:

@@ -11,9 +11,10 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from time import monotonic
-from typing import Any, Generic, ParamSpec
+from types import NoneType, UnionType
+from typing import Annotated, Any, Generic, Literal, ParamSpec, Union, get_args, get_origin
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -38,6 +39,10 @@ PRIORITIES: Mapping[str, int] = {
 
 LONGEST_DELAY = timedelta(seconds=900)
 """The longest that a queue itself delays a message (SQS, `DelaySeconds`)."""
+
+
+KEPT = "kept in the ledger"
+"""What marks a text, in a parameter's annotation, as an id: the ledger may keep it. `backbeat.tasks.Key` has it."""
 
 
 class InvalidTaskArguments(TypeError):
@@ -114,6 +119,7 @@ class Task(Generic[P]):
         retry: Its retry policy.
         about: The argument that says what a run is about, such as a file, for whoever looks at runs; None where
             that is nobody's business.
+        keeps: The arguments that the ledger keeps with a run: ids, choices, numbers and times, no texts.
     """
 
     def __init__(self, declaration: Callable[P, None], task_class: str, retry: Retry, about: str | None = None) -> None:
@@ -131,6 +137,7 @@ class Task(Generic[P]):
         }
         config = ConfigDict(extra="forbid", strict=True)
         self._arguments: type[BaseModel] = create_model(self.name, __config__=config, **fields)
+        self.keeps = frozenset(name for name, p in self.signature.parameters.items() if _may_be_kept(p.annotation))
 
     def __repr__(self) -> str:
         return f"<task {self.name}, class {self.task_class}>"
@@ -353,6 +360,16 @@ def hand_over_to(other: HandOver | None) -> HandOver | None:
     global _hand_over  # one for the process
     before, _hand_over = _hand_over, other
     return before
+
+
+def _may_be_kept(annotation: Any) -> bool:
+    """Whether all that a parameter may hold is an id, a choice, a number or a time."""
+    if get_origin(annotation) is Annotated:
+        inner, *more = get_args(annotation)
+        return KEPT in more or _may_be_kept(inner)
+    if get_origin(annotation) in (Union, UnionType):
+        return all(map(_may_be_kept, get_args(annotation)))
+    return get_origin(annotation) is Literal or annotation in (NoneType, bool, int, float, date, datetime)
 
 
 DECLARED: dict[str, Task[Any]] = {}

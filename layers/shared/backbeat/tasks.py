@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from backbeat.producer import DECLARED, Retry, Task, task
+from backbeat.producer import DECLARED, KEPT, Retry, Task, task
 
 TASKS: Mapping[str, Task[Any]] = DECLARED
 """Every declared task by name."""
@@ -23,17 +23,17 @@ def _fits_a_key(value: str) -> str:
 
 LONGEST_KEY = 1_024
 """Bytes of a sort key in DynamoDB, and of an object's key in S3."""
-Key = Annotated[str, AfterValidator(_fits_a_key)]
-"""What names a row or an object."""
+Key = Annotated[str, AfterValidator(_fits_a_key), KEPT]
+"""What names a row or an object; the ledger keeps it with the run."""
 
 
 @task("media", about="key")
 def process_media_upload(
-    bucket: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,255}$")],
+    bucket: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,255}$"), KEPT],
     key: Key,
     version_id: Key | None = None,
-    sequencer: str | None = None,
-    event_name: str = "ObjectCreated:Put",
+    sequencer: Annotated[str, KEPT] | None = None,
+    event_name: Annotated[str, KEPT] = "ObjectCreated:Put",
 ) -> None:
     """Turn an upload into the renditions the application serves, or remove those of a deleted one.
 

@@ -193,7 +193,7 @@ def _forget_runs(user_id: str, post_ids: Set[str]) -> int:
         How many rows that were.
     """
     table, pattern, found = RunRecord.Meta.table_name, _naming(user_id), 0
-    texts, plain = ("result", "spec", "tally", "cursor"), ("error", "about", "discarded")
+    texts, plain = ("result", "spec", "tally", "cursor", "arguments"), ("error", "about", "discarded")
     names = {f"#{number}": name for number, name in enumerate((*texts, *plain, "run_id"))}
     values = {":id": {"S": user_id}, ":escaped": {"S": json.dumps(user_id)[1:-1]}}
     pages = (

@@ -7,6 +7,7 @@ from typing import Any
 from pynamodb.attributes import (
     BooleanAttribute,
     JSONAttribute,
+    ListAttribute,
     NumberAttribute,
     NumberSetAttribute,
     TTLAttribute,
@@ -39,6 +40,8 @@ class RunRecord(Model):
     Attributes:
         about: What it is about, such as a file, where its task names the argument that says so.
         reason: A short code for why it failed, by which failures are grouped; `error` is for people.
+        arguments: What is kept of its message's arguments, by `kept`, and the names of the others, by `left_out`.
+        tries: Its attempts in JSON, the first one first: when each started, how long it took, how it ended.
         discarded: When an operator discarded its dead letter, and why.
     """
 
@@ -59,6 +62,8 @@ class RunRecord(Model):
     result = JSONAttribute(null=True)
     error = UnicodeAttribute(null=True)
     discarded = UnicodeAttribute(null=True)
+    arguments = JSONAttribute(null=True)
+    tries = ListAttribute(null=True, of=UnicodeAttribute)
     request_id = UnicodeAttribute(null=True)
     lease_until = UTCDateTimeAttribute(null=True)
     expires = TTLAttribute(null=True)
