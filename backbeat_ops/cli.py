@@ -17,6 +17,7 @@ from backbeat_ops.commands import (
     mail,
     members,
     new,
+    pausing,
     rewind,
     runs,
     schedules,
@@ -27,6 +28,7 @@ from backbeat_ops.commands import (
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.localcloud import LocalCloudError
 from backbeat_ops.new.task import NotDrawn, NotWritten
+from backbeat_ops.pausing import NotPaused
 from backbeat_ops.runs import NotSettled
 from backbeat_ops.stack import NotFound
 from backbeat_ops.terminal import complain
@@ -42,6 +44,7 @@ MENDABLE = (
     LocalCloudError,
     NotDrawn,
     NotFound,
+    NotPaused,
     NotSettled,
     NotUnderstood,
     NotUnknown,
@@ -77,6 +80,8 @@ app.add_typer(runs.app, name="runs", rich_help_panel=TASKS)
 app.command(rich_help_panel=TASKS)(runs.run)
 app.command(rich_help_panel=TASKS)(runs.again)
 app.add_typer(dead.app, name="dead", rich_help_panel=TASKS)
+app.command(rich_help_panel=TASKS)(pausing.pause)
+app.command(rich_help_panel=TASKS)(pausing.resume)
 app.add_typer(schedules.app, name="schedules", rich_help_panel=TASKS)
 app.command(rich_help_panel=TASKS)(schedules.play)
 app.command(rich_help_panel=TASKS)(rewind.rewind)

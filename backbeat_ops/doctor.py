@@ -10,7 +10,7 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property, partial
 from typing import Any
@@ -19,7 +19,8 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from backbeat.aws import sqs
-from backbeat_ops import deployment, localcloud, schedules
+from backbeat.messages import iso
+from backbeat_ops import age, deployment, localcloud, pausing, schedules
 from backbeat_ops.deployed import Deployed, NotWorkedOut
 from backbeat_ops.schedules import Schedule
 from backbeat_ops.stack import NotFound, Stack, StackNotFound
@@ -353,6 +354,7 @@ def _names(properties: dict[str, Any]) -> set[str]:
 
 def _mappings(patient: Patient) -> Iterator[Problem]:
     functions = boto3.client("lambda")
+    paused = {patient.stack.tasks()[task]["queue"]: pause for task, pause in pausing.paused(patient.stack).items()}
     for logical_id, properties in patient.deployed.resources("AWS::Lambda::EventSourceMapping"):
         expected = patient.deployed.value(properties)
         queue = expected["EventSourceArn"].rsplit(":", 1)[-1]
@@ -361,7 +363,14 @@ def _mappings(patient: Patient) -> Iterator[Problem]:
         except functions.exceptions.ResourceNotFoundException:
             yield Problem(f"No function takes what is on {queue}: its mapping is gone.", patient.restore)
             continue
-        if there["State"] in ("Disabled", "Disabling"):
+        if queue in paused:
+            yield Problem(
+                f"What is on {queue} waits: it is paused since {iso(paused[queue].since)}, until "
+                f"{iso(paused[queue].until)}.",
+                "`backbeat resume` ends it sooner.",
+                state=State.OK,
+            )
+        elif there["State"] in pausing.OFF:
             yield Problem(
                 f"No function takes what is on {queue}: its mapping is disabled.",
                 "`backbeat doctor --fix` enables it.",
@@ -532,36 +541,28 @@ def _dead(patient: Patient) -> Iterator[Problem]:
 
 
 def _late(patient: Patient) -> Iterator[Problem]:
-    """SQS tells the age of a queue's oldest message to CloudWatch alone."""
-    cloudwatch, now = boto3.client("cloudwatch"), datetime.now(UTC)
+    """What is paused waits because it is meant to."""
+    now, paused = datetime.now(UTC), pausing.paused(patient.stack)
     rows = {row["Name"]: row for row in patient.deployed.template["Mappings"]["Tasks"].values()}
     for name, task in patient.stack.tasks().items():
         try:
             waiting, _ = depth(task["queue_url"])
         except sqs().exceptions.QueueDoesNotExist:
             continue
-        if not waiting:
+        if not waiting or name in paused:
             continue
-        points = cloudwatch.get_metric_statistics(
-            Namespace="AWS/SQS",
-            MetricName="ApproximateAgeOfOldestMessage",
-            Dimensions=[{"Name": "QueueName", "Value": task["queue"]}],
-            StartTime=now - timedelta(minutes=15),
-            EndTime=now,
-            Period=60,
-            Statistics=["Maximum"],
-        )["Datapoints"]
-        if not points:
+        waited = age.oldest(patient.stack.name, task["queue"], now)
+        if waited is None:
             yield Problem(
                 f"{waiting} wait for {name}; for how long is unknown, because CloudWatch has no age of that queue.",
                 "`backbeat status` says whether they become fewer.",
                 state=State.UNKNOWN,
             )
             continue
-        age, allowed = max(points, key=lambda point: point["Timestamp"])["Maximum"], int(rows[name]["Late"])
-        if age > allowed:
+        seconds, allowed = waited.total_seconds(), int(rows[name]["Late"])
+        if seconds > allowed:
             yield Problem(
-                f"The oldest message of {name} has waited for {age:.0f} s; {allowed} s are allowed.",
+                f"The oldest message of {name} has waited for {seconds:.0f} s; {allowed} s are allowed.",
                 f"`backbeat runs --task {name}` says whether they fail.",
             )
 

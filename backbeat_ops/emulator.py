@@ -14,6 +14,7 @@ The emulator's interpreter runs this file, in an environment that knows nothing 
 """
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -37,6 +38,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 """What EventBridge Scheduler replaces by the time that a schedule was meant to fire."""
+UPDATE_MAPPING = "aws-sdk:lambda:updateEventSourceMapping"
+"""The end of the ARN of the universal target by which a schedule switches an event source mapping on or off. Its input
+has the request's members as the AWS SDK for Java spells them, `Uuid` ("Using universal targets")."""
 SECONDS_BETWEEN_TICKS = 5
 REGION = "us-east-1"
 URL = re.compile(rb"(?<=http://localhost:)\d+(?=/(?:\d{12}|_ministack)/)")
@@ -154,12 +158,13 @@ def refusal(schedule: Mapping[str, Any], now: datetime) -> str | None:
 class Scheduler:
     """Fires the schedules that the Scheduler API holds, in the emulator or wherever the clients lead."""
 
-    def __init__(self, scheduler: Any, sqs: Any, now: datetime) -> None:
+    def __init__(self, scheduler: Any, sqs: Any, functions: Any, now: datetime) -> None:
         self._scheduler = scheduler
         self._sqs = sqs
+        self._functions = functions
         self._ticked = now
         self._fired: dict[str, datetime] = {}  # up to when each enabled schedule has fired, by ARN
-        self._once: dict[str, dict[str, Any]] = {}  # the one-time schedules, which never change, by ARN
+        self._once: dict[str, dict[str, Any]] = {}  # the one-time schedules, of which there may be many, by ARN
         self._said: dict[str, str] = {}  # why a schedule did not fire, by ARN
 
     def tick(self, now: datetime) -> None:
@@ -186,10 +191,12 @@ class Scheduler:
         found: dict[str, dict[str, Any]] = {}
         for item in listed:
             arn = item["Arn"]
+            known = self._once.get(arn)
+            if known and known["LastModificationDate"] == item["LastModificationDate"]:
+                found[arn] = known
+                continue
             try:
-                found[arn] = self._once.get(arn) or self._scheduler.get_schedule(
-                    GroupName=item["GroupName"], Name=item["Name"]
-                )
+                found[arn] = self._scheduler.get_schedule(GroupName=item["GroupName"], Name=item["Name"])
             except self._scheduler.exceptions.ResourceNotFoundException:
                 continue  # deleted since
         self._once = {arn: schedule for arn, schedule in found.items() if _is_once(schedule)}
@@ -197,16 +204,25 @@ class Scheduler:
 
     def _fire(self, arn: str, schedule: Mapping[str, Any], now: datetime) -> None:
         since = datetime.min.replace(tzinfo=UTC) if _is_once(schedule) else self._fired[arn]
-        target = schedule["Target"]
-        if ":sqs:" not in target["Arn"] or "Input" not in target:
-            raise NotUnderstood("here a schedule puts its input on a queue, and does nothing else")
         for time in takewhile(lambda time: time <= now, times(schedule, since)):
-            queue = self._sqs.get_queue_url(QueueName=target["Arn"].rsplit(":", 1)[-1])["QueueUrl"]
-            self._sqs.send_message(QueueUrl=queue, MessageBody=scheduled(target["Input"], time))
+            self._reach(schedule["Target"], time)
             logger.info("%s fired for %s", arn, time)
             self._fired[arn] = time
             if _is_once(schedule):
                 self._scheduler.delete_schedule(GroupName=schedule["GroupName"], Name=schedule["Name"])
+
+    def _reach(self, target: Mapping[str, Any], time: datetime) -> None:
+        arn, given = target["Arn"], target.get("Input", "")
+        if ":sqs:" in arn and given:
+            queue = self._sqs.get_queue_url(QueueName=arn.rsplit(":", 1)[-1])["QueueUrl"]
+            self._sqs.send_message(QueueUrl=queue, MessageBody=scheduled(given, time))
+        elif arn.endswith(f":{UPDATE_MAPPING}") and given:
+            asked = json.loads(given)
+            self._functions.update_event_source_mapping(UUID=asked.pop("Uuid"), **asked)
+        else:
+            raise NotUnderstood(
+                "here a schedule puts its input on a queue or switches a mapping, and does nothing else"
+            )
 
 
 def _is_once(schedule: Mapping[str, Any]) -> bool:
@@ -218,8 +234,8 @@ def keep_firing() -> None:
     """Fire the emulator's schedules for as long as it runs."""
     endpoint = f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
     session = boto3.Session("test", "test", region_name=os.environ["AWS_DEFAULT_REGION"])
-    clients = session.client("scheduler", endpoint_url=endpoint), session.client("sqs", endpoint_url=endpoint)
-    scheduler = Scheduler(*clients, now=datetime.now(UTC))
+    api, sqs, functions = (session.client(name, endpoint_url=endpoint) for name in ("scheduler", "sqs", "lambda"))
+    scheduler = Scheduler(api, sqs, functions, datetime.now(UTC))
     pause = threading.Event()
     while not pause.wait(SECONDS_BETWEEN_TICKS):
         try:

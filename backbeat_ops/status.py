@@ -6,18 +6,19 @@ from typing import Any
 import boto3
 
 from backbeat import ledger
-from backbeat_ops import runs
+from backbeat_ops import pausing, runs
 from backbeat_ops.stack import Stack
 
 
 def status(stack: Stack) -> dict[str, Any]:
     """All that any AWS client needs to find its way about a stack, and how each task fares."""
     described, now = stack.describe(), datetime.now(UTC)
-    flights = ledger.in_flight()
+    flights, paused = ledger.in_flight(), pausing.paused(stack)
     for name, task in described["tasks"].items():
         task["waiting"], task["in_flight"] = depth(task["queue_url"])
         task["at_work"] = [runs.at_work(flight, now) for flight in flights if flight.task == name]
         task["dead"] = sum(depth(task["dead_queue_url"]))
+        task["paused"] = paused[name].shown() if name in paused else None
         last = next(iter(runs.recent(name, 1)), None)
         task["last_run"] = last and runs.shown(last)
     return described

@@ -158,7 +158,7 @@ def logical_ids(value: Any) -> set[str]:
 @cache
 def statements(role: str) -> list[dict[str, Any]]:
     """All that a role allows: in policies of its own, and in those that stand elsewhere and name it."""
-    documents = [policy["PolicyDocument"] for policy in template()["Resources"][role]["Properties"]["Policies"]]
+    documents = [policy["PolicyDocument"] for policy in template()["Resources"][role]["Properties"].get("Policies", [])]
     documents += [
         policy["Properties"]["PolicyDocument"]
         for policy in resources("AWS::IAM::Policy").values()

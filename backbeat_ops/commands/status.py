@@ -25,6 +25,13 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         rows.add_row(task["class"], name, str(task["waiting"]), str(task["in_flight"]), dead, shown)
     console.print(rows)
     for name, task in found["tasks"].items():
+        if task["paused"]:
+            start, end = (datetime.fromisoformat(task["paused"][key]) for key in ("since", "until"))
+            console.print(
+                f"[yellow]{name} is paused[/] since {start:%Y-%m-%d %H:%M} until {end:%Y-%m-%d %H:%M} UTC; "
+                f"`backbeat resume {name}` ends it sooner",
+                soft_wrap=True,
+            )
         for work in task["at_work"]:
             part = "" if work["part"] is None else f", part {work['part']}"
             since = ago(datetime.fromisoformat(work["since"])).removesuffix(" ago")

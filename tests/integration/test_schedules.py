@@ -11,7 +11,7 @@ from support import Backbeat
 from backbeat import ledger
 from backbeat.messages import Message
 from backbeat.tasks import process_media_upload
-from backbeat_ops import runs
+from backbeat_ops import pausing, runs
 from backbeat_ops.stack import Stack
 
 
@@ -102,6 +102,24 @@ def test_a_schedule_is_switched_and_listed(cloud: Stack, backbeat: Backbeat) -> 
         enabled = backbeat("schedules", "enable", name, "--json")
     assert (enabled["state"], len(enabled["next"])) == ("ENABLED", 3)
     assert "There is no schedule 'nightly'" in backbeat("schedules", "enable", "nightly", fails=True)
+
+
+def test_a_pause_keeps_a_message_waiting_and_ends_by_itself(cloud: Stack, backbeat: Backbeat) -> None:
+    backbeat("pause", "media", "--for", "2h", "--json")
+    message = runs.by_hand(cloud.name, process_media_upload, misplaced(cloud), datetime.now(UTC))
+    assert set(pausing.paused(cloud)) == {"process_media_upload"}
+    assert "cannot be paused for 10 days" in backbeat("pause", "media", "--for", "10d", fails=True)
+    (named,) = [item for item in backbeat("doctor", "--json")["findings"] if "is paused since" in item["says"]]
+    assert named["state"] == "ok"
+    assert ledger.find(message) is None
+
+    scheduler, end = boto3.client("scheduler"), {"GroupName": f"{cloud.name}-pauses", "Name": "process_media_upload"}
+    known: Any = scheduler.get_schedule(**end)
+    kept = {key: known[key] for key in ("FlexibleTimeWindow", "Target", "ActionAfterCompletion")}
+    scheduler.update_schedule(**end, **kept, ScheduleExpression="at(2026-11-01T04:00:00)")  # two hours are over
+    (run,) = runs.wait([message], 60)
+    assert run.outcome == "rejected"
+    assert pausing.paused(cloud) == {}
 
 
 def test_a_schedule_that_aws_refuses_is_refused(cloud: Stack, refused: list[str]) -> None:

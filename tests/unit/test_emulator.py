@@ -117,13 +117,24 @@ def test_the_scheduled_time_is_written_as_the_service_writes_it() -> None:
     assert scheduled('{"t": "<aws.scheduler.scheduled-time>"}', at(1, 4)) == '{"t": "2026-11-01T04:00:00Z"}'
 
 
+class Functions:
+    """Lambda's client, of which a schedule asks one thing; moto's own mappings would eat messages."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def update_event_source_mapping(self, **asked: Any) -> None:
+        self.asked.append(asked)
+
+
 class Cloud:
     """moto's scheduler, with one queue behind all schedules."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
         self.api = boto3.client("scheduler")
-        self.scheduler = Scheduler(self.api, queue.sqs, SUNDAY)
+        self.functions = Functions()
+        self.scheduler = Scheduler(self.api, queue.sqs, self.functions, SUNDAY)
 
     def put(self, name: str, expression: str, **more: Any) -> None:
         body = {"name": name, "for": "<aws.scheduler.scheduled-time>"}
@@ -192,8 +203,35 @@ def test_a_one_time_schedule_fires_however_late_and_is_gone(cloud: Cloud) -> Non
 def test_a_one_time_schedule_that_stays_does_not_fire_again_after_a_restart(cloud: Cloud) -> None:
     cloud.put("kept", "at(2026-11-01T04:00:00)", ActionAfterCompletion="NONE")
     assert cloud.tick(at(1, 4)) == [("kept", "2026-11-01T04:00:00Z")]
-    cloud.scheduler = Scheduler(cloud.api, cloud.queue.sqs, at(1, 4, 1))
+    cloud.scheduler = Scheduler(cloud.api, cloud.queue.sqs, cloud.functions, at(1, 4, 1))
     assert cloud.tick(at(1, 5)) == []
+
+
+def test_a_schedule_that_ends_a_pause_enables_the_mapping_at_its_time_and_one_that_was_put_off_only_then(
+    cloud: Cloud,
+) -> None:
+    def end(expression: str) -> dict[str, Any]:
+        return {
+            "Name": "send_welcome_email",
+            "State": "ENABLED",
+            "ScheduleExpression": expression,
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ActionAfterCompletion": "DELETE",
+            "Target": {
+                "Arn": "arn:aws:scheduler:::aws-sdk:lambda:updateEventSourceMapping",
+                "RoleArn": "arn:aws:iam::123456789012:role/resume",
+                "Input": '{"Uuid": "the-mapping", "Enabled": true}',
+            },
+        }
+
+    cloud.api.create_schedule(**end("at(2026-11-01T04:00:00)"))
+    cloud.tick(at(1, 3))
+    cloud.api.update_schedule(**end("at(2026-11-01T06:00:00)"))
+    cloud.tick(at(1, 5))
+    assert cloud.functions.asked == []
+    cloud.tick(at(1, 6))
+    assert cloud.functions.asked == [{"UUID": "the-mapping", "Enabled": True}]
+    assert cloud.api.list_schedules()["Schedules"] == []
 
 
 def test_a_schedule_that_cannot_fire_says_so_once_and_does_not_stop_the_others(
