@@ -1,7 +1,8 @@
 """A stack as its template has it: what each of its resources should be, with the parameters it was deployed with."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -155,3 +156,30 @@ class Deployed:
             function = self.value(self.template["Resources"][logical_id]["Properties"]["TargetFunctionArn"])
             return boto3.client("lambda").get_function_url_config(FunctionName=function)["FunctionUrl"]
         raise NotWorkedOut(f"{logical_id}.{attribute} is not known")
+
+
+def differing(expected: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """What differs, a phrase each. Values are compared as text: AWS turns some numbers into it."""
+    return [
+        f"{name} is {_short(there.get(name))} in place of {_short(value)}"
+        for name, value in expected.items()
+        if plain(there.get(name)) != plain(value)
+    ]
+
+
+def plain(value: Any) -> Any:
+    """A value in the one form in which two are compared."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list):  # AWS makes of a list of one what is in it
+        return plain(value[0]) if len(value) == 1 else [plain(item) for item in value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "missing"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return repr(text) if len(text) <= 60 else repr(text[:57] + "...")

@@ -7,7 +7,6 @@ found all well. What an account or the local cloud does not answer is unknown, a
 import json
 import os
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,8 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from backbeat.aws import sqs
 from backbeat.messages import iso
-from backbeat_ops import age, deployment, localcloud, pausing, schedules
-from backbeat_ops.deployed import Deployed, NotWorkedOut
+from backbeat_ops import age, checkout, deployment, localcloud, pausing, schedules
+from backbeat_ops.deployed import Deployed, NotWorkedOut, differing, plain
 from backbeat_ops.schedules import Schedule
 from backbeat_ops.stack import NotFound, Stack, StackNotFound
 from backbeat_ops.status import depth
@@ -109,8 +108,8 @@ class Patient:
         """
         if not self.before:
             return self.deployed.parameters
-        defaults = {name: str(of.get("Default", "")) for name, of in _checkout()["Parameters"].items()}
-        return defaults | _samconfig(self.stack.name)
+        defaults = {name: str(of.get("Default", "")) for name, of in checkout.template()["Parameters"].items()}
+        return defaults | checkout.samconfig(self.stack.name)
 
     @property
     def restore(self) -> str:
@@ -204,7 +203,7 @@ def _concurrency(patient: Patient) -> Iterator[Problem]:
     """A queue's share that the account does not have is throttled, and its messages come back until they are dead."""
     capacity = patient.parameters["Capacity"]
     reserved = int(patient.parameters["UnsubscribeConcurrency"])
-    tasks = (_checkout() if patient.before else patient.deployed.template)["Mappings"]["Tasks"].values()
+    tasks = (checkout.template() if patient.before else patient.deployed.template)["Mappings"]["Tasks"].values()
     needed = sum(int(row[capacity]) for row in tasks)
     limit = boto3.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
     ask = "`aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384"
@@ -297,32 +296,6 @@ def _stack(patient: Patient) -> Iterator[Problem]:
         )
 
 
-def _differences(expected: dict[str, Any], there: dict[str, Any]) -> list[str]:
-    """What differs, a phrase each. Values are compared as text: AWS turns some numbers into it."""
-    return [
-        f"{name} is {_short(there.get(name))} in place of {_short(value)}"
-        for name, value in expected.items()
-        if _plain(there.get(name)) != _plain(value)
-    ]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list):  # AWS makes of a list of one what is in it
-        return _plain(value[0]) if len(value) == 1 else [_plain(item) for item in value]
-    if isinstance(value, bool):
-        return str(value).lower()
-    return None if value is None else str(value)
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "missing"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return repr(text) if len(text) <= 60 else repr(text[:57] + "...")
-
-
 def _functions(patient: Patient) -> Iterator[Problem]:
     functions = boto3.client("lambda")
     for _, properties in patient.deployed.resources("AWS::Lambda::Function"):
@@ -334,7 +307,7 @@ def _functions(patient: Patient) -> Iterator[Problem]:
             continue
         compared = ("MemorySize", "Timeout", "Runtime", "Handler")
         expected = {key: patient.deployed.value(properties[key]) for key in compared if key in properties}
-        differences = _differences(expected, there)
+        differences = differing(expected, there)
         variables: dict[str, Any] = {}
         for variable, value in properties.get("Environment", {}).get("Variables", {}).items():
             try:
@@ -342,7 +315,7 @@ def _functions(patient: Patient) -> Iterator[Problem]:
             except NotWorkedOut as error:
                 yield Problem(f"Variable {variable} of {name} is unknown: {error}.", state=State.UNKNOWN)
         has = there.get("Environment", {}).get("Variables", {})
-        differences += [f"variable {text}" for text in _differences(variables, has)]
+        differences += [f"variable {text}" for text in differing(variables, has)]
         differences += [f"variable {name} is not the template's" for name in has if name not in _names(properties)]
         if differences:
             yield Problem(f"Function {name} is not as the template has it: {'; '.join(differences)}.", patient.restore)
@@ -384,7 +357,7 @@ def _mappings(patient: Patient) -> Iterator[Problem]:
             "MaximumConcurrency": there.get("ScalingConfig", {}).get("MaximumConcurrency"),
             "FunctionName": there["FunctionArn"].rsplit(":function:", 1)[-1],
         }
-        if differences := _differences(expected, there):
+        if differences := differing(expected, there):
             yield Problem(
                 f"The mapping of {queue} is not as the template has it: {'; '.join(differences)}.", patient.restore
             )
@@ -404,7 +377,7 @@ def _queues(patient: Patient) -> Iterator[Problem]:
         attributes[name] = there
         there["RedrivePolicy"] = json.loads(there.get("RedrivePolicy", "null"))
         compared = ("VisibilityTimeout", "MessageRetentionPeriod", "RedrivePolicy")
-        if differences := _differences({key: expected[key] for key in compared if key in expected}, there):
+        if differences := differing({key: expected[key] for key in compared if key in expected}, there):
             yield Problem(f"Queue {name} is not as the template has it: {'; '.join(differences)}.", patient.restore)
     for _, properties in patient.deployed.resources("AWS::SQS::QueuePolicy"):
         expected = patient.deployed.value(properties)
@@ -414,7 +387,7 @@ def _queues(patient: Patient) -> Iterator[Problem]:
             there = json.loads(attributes[name].get("Policy") or "{}")
             if not there:
                 yield Problem(f"Queue {name} has no policy.", patient.restore)
-            elif _plain(there.get("Statement")) != _plain(expected["PolicyDocument"]["Statement"]):
+            elif plain(there.get("Statement")) != plain(expected["PolicyDocument"]["Statement"]):
                 yield Problem(f"The policy of queue {name} is not the template's.", patient.restore)
 
 
@@ -452,25 +425,28 @@ def _triggers(patient: Patient) -> Iterator[Problem]:
 def _schedules(patient: Patient) -> Iterator[Problem]:
     now = datetime.now(UTC)
     found = {schedule.name: schedule for schedule in schedules.schedules(patient.stack.name)}
-    for _, properties in patient.deployed.resources("AWS::Scheduler::Schedule"):
-        expected = patient.deployed.value(properties)
-        name = expected["Name"]
+    for name, expected in schedules.of_template(patient.deployed).items():
         if name not in found:
             yield Problem(f"Schedule {name} is gone.", patient.restore)
             continue
         there: Any = found[name].definition
-        if not found[name].enabled:
+        if expected["State"] == "ENABLED" and not found[name].enabled:
             yield Problem(
                 f"Schedule {name} is off.",
                 f"`backbeat schedules enable {name}`, or `backbeat doctor --fix`, switches it on.",
                 partial(schedules.switch, found[name], "ENABLED"),
             )
-        compared = ("ScheduleExpression", "ScheduleExpressionTimezone")
-        differences = _differences({key: expected[key] for key in compared}, there)
+        different = schedules.differences(found[name], {**expected, "State": there["State"]})
+        if expected["State"] == "DISABLED" and found[name].enabled:
+            different.append("State is 'ENABLED' in place of 'DISABLED'")
+        if different:
+            yield Problem(
+                f"Schedule {name} is not as the template has it: {'; '.join(different)}.",
+                f"`backbeat schedules reset {name}` makes it so; or change its row in template.yaml, and deploy.",
+            )
         sends = ("Arn", "Input", "RoleArn", "RetryPolicy", "DeadLetterConfig")
-        differences += _differences({key: expected["Target"][key] for key in sends}, there["Target"])
-        if differences:
-            yield Problem(f"Schedule {name} is not as the template has it: {'; '.join(differences)}.", patient.restore)
+        if different := differing({key: expected["Target"][key] for key in sends}, there["Target"]):
+            yield Problem(f"Schedule {name} is not as the template has it: {'; '.join(different)}.", patient.restore)
     for schedule in found.values():
         yield from _understood(schedule, now)
 
@@ -497,7 +473,7 @@ def _alarms(patient: Patient) -> Iterator[Problem]:
                 f"`aws cloudwatch enable-alarm-actions --alarm-names {name}` switches them on.",
             )
         compared = ("MetricName", "Namespace", "Period", "EvaluationPeriods", "ComparisonOperator", "AlarmActions")
-        differences = _differences({key: properties[key] for key in compared}, there)
+        differences = differing({key: properties[key] for key in compared}, there)
         if float(there["Threshold"]) != float(properties["Threshold"]):
             differences.append(f"Threshold is {there['Threshold']:g} in place of {properties['Threshold']}")
         if differences:
@@ -565,40 +541,6 @@ def _late(patient: Patient) -> Iterator[Problem]:
                 f"The oldest message of {name} has waited for {seconds:.0f} s; {allowed} s are allowed.",
                 f"`backbeat runs --task {name}` says whether they fail.",
             )
-
-
-# ---- The checkout ----------------------------------------------------------------------------------------------------
-
-
-def _checkout() -> dict[str, Any]:
-    """The template of this checkout, read as `sam`, which stands beside the command, reads it.
-
-    Raises:
-        NotFound: This is no checkout.
-        ImportError: `sam` is not in this environment.
-    """
-    from samtranslator.yaml_helper import yaml_parse  # only a machine that builds has it
-
-    path = localcloud.ROOT / "template.yaml"
-    if not path.exists():
-        raise NotFound("there is no template.yaml here, and the stack is not deployed yet.")
-    template: dict[str, Any] = yaml_parse(path.read_text("utf-8"))
-    return template
-
-
-def _samconfig(stack: str) -> dict[str, str]:
-    """The parameters that samconfig.toml gives a stack.
-
-    Raises:
-        NotFound: It has none of that name.
-    """
-    config = tomllib.loads((localcloud.ROOT / "samconfig.toml").read_text("utf-8"))
-    for stage in config.values():
-        if isinstance(stage, dict) and stage.get("deploy", {}).get("parameters", {}).get("stack_name") == stack:
-            given: str | list[str] = stage["global"]["parameters"]["parameter_overrides"]
-            pairs = given.split() if isinstance(given, str) else given
-            return dict(pair.split("=", 1) for pair in pairs)
-    raise NotFound(f"samconfig.toml deploys no stack {stack!r}.")
 
 
 Check = Callable[[Patient], Iterator[Problem]]

@@ -24,13 +24,14 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from itertools import dropwhile, takewhile
 from pathlib import Path
 from time import sleep
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import boto3
 from aws_croniter import AwsCroniter
@@ -66,25 +67,25 @@ def times(schedule: Mapping[str, Any], after: datetime) -> Iterator[datetime]:
         after: A time with its time zone.
 
     Raises:
-        NotUnderstood: Its expression is wrong, or its time zone is not UTC.
+        NotUnderstood: Its expression is wrong, or its time zone is not known.
     """
-    zone = schedule.get("ScheduleExpressionTimezone") or "UTC"
-    if zone != "UTC":
-        raise NotUnderstood(f"its time zone is {zone}; only UTC is known here")
+    zone = _zone(schedule.get("ScheduleExpressionTimezone") or "UTC")
     expression = schedule["ScheduleExpression"]
     match = re.fullmatch(r"(cron|rate|at)\((.*)\)", expression)
     if match is None:
         raise NotUnderstood(f"{expression!r} is neither cron(...), rate(...) nor at(...)")
     kind, argument = match.groups()
     start, end = schedule.get("StartDate"), schedule.get("EndDate")
+    found: Iterator[datetime]
     try:
         if kind == "cron":
             # Whole seconds: within the last millisecond of a minute the library skips the next one.
-            found = _cron(argument, after.astimezone(UTC).replace(microsecond=0))
+            wall = after.astimezone(zone).replace(microsecond=0, tzinfo=UTC)
+            found = dropwhile(lambda time: time <= after, _at_the_wall(_cron(argument, wall), zone))
         elif kind == "rate":
             found = _rate(argument, (start or schedule["CreationDate"]).astimezone(UTC), after)
         else:
-            at = datetime.strptime(argument, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+            at = datetime.strptime(argument, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=zone).astimezone(UTC)
             found = iter([at] if at > after else [])
     except ValueError as error:
         raise NotUnderstood(f"{expression!r}: {error}") from error
@@ -93,6 +94,27 @@ def times(schedule: Mapping[str, Any], after: datetime) -> Iterator[datetime]:
     if end is not None:
         found = takewhile(lambda time: time <= end, found)
     return found
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise NotUnderstood(f"the time zone {name!r} is not known") from error
+
+
+def _at_the_wall(times: Iterator[datetime], zone: tzinfo) -> Iterator[datetime]:
+    """When clocks in a zone show these times.
+
+    Those that they leave out in spring never come, and those that they show twice in autumn count once ("Schedule types
+    on EventBridge Scheduler", "Daylight saving time").
+    """
+    for shown in times:
+        time = shown.replace(tzinfo=zone).astimezone(UTC)
+        if time.astimezone(zone).replace(tzinfo=None) == shown.replace(tzinfo=None):
+            yield time
 
 
 def _cron(argument: str, after: datetime) -> Iterator[datetime]:
@@ -145,9 +167,10 @@ def refusal(schedule: Mapping[str, Any], now: datetime) -> str | None:
     token = schedule.get("ClientToken", "-")
     if not re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", token):
         return f"Value {token!r} at 'clientToken' failed to satisfy constraint: up to 64 letters, digits, - and _."
-    expression = schedule["ScheduleExpression"]
+    expression, zone = schedule["ScheduleExpression"], schedule.get("ScheduleExpressionTimezone")
+    asked = {"ScheduleExpression": expression, "ScheduleExpressionTimezone": zone, "CreationDate": now}
     try:
-        first = next(times({"ScheduleExpression": expression, "CreationDate": now}, now), None)
+        first = next(times(asked, now), None)
     except NotUnderstood as error:
         return f"Invalid Schedule Expression: {error}"
     if first is None and expression.startswith("cron("):  # AWS may take it; nobody means it

@@ -5,9 +5,10 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,8 @@ from backbeat.messages import InvalidMessage, Message, iso
 from backbeat.models import RunRecord
 from backbeat.producer import Task
 from backbeat.tasks import TASKS
-from backbeat_ops import emulator, runs
+from backbeat_ops import checkout, emulator, runs
+from backbeat_ops.deployed import Deployed, differing
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.stack import NotFound
 
@@ -129,11 +131,86 @@ def named(stack: str, names: Sequence[str]) -> list[Schedule]:
     return [known[name] for name in names]
 
 
+def matching(stack: str, patterns: Sequence[str]) -> list[Schedule]:
+    """The schedules whose names are, or match, any of some patterns: `cleanup_*`.
+
+    Raises:
+        NotFound: None is or matches one of them.
+    """
+    known, found = schedules(stack), set()
+    for pattern in patterns:
+        names = {schedule.name for schedule in known if fnmatchcase(schedule.name, pattern)}
+        if not names:
+            there = ", ".join(schedule.name for schedule in known) or "none"
+            raise NotFound(f"There is no schedule {pattern!r} in {stack}. Schedules: {there}.")
+        found |= names
+    return [schedule for schedule in known if schedule.name in found]
+
+
 def switch(schedule: Schedule, state: Literal["ENABLED", "DISABLED"]) -> None:
     """Enable or disable a schedule."""
-    answered = ("Arn", "CreationDate", "LastModificationDate", "ResponseMetadata", "State")
+    change(schedule, State=state)
+
+
+def change(schedule: Schedule, **changes: Any) -> None:
+    """Change some members of a schedule, and nothing else: what UpdateSchedule is not told it takes for its default."""
+    answered = ("Arn", "CreationDate", "LastModificationDate", "ResponseMetadata")
     kept: Any = {key: value for key, value in schedule.definition.items() if key not in answered}
-    scheduler().update_schedule(**kept, State=state)
+    scheduler().update_schedule(**(kept | changes))
+
+
+def edited(schedule: Schedule, expression: str | None, timezone: str | None, now: datetime) -> Schedule:
+    """A schedule as it would be with another expression, or in another time zone; nothing is changed.
+
+    Raises:
+        NotUnderstood: The expression is wrong, or never fires, or the time zone is not known.
+    """
+    definition: Any = {
+        **schedule.definition,
+        "ScheduleExpression": expression or schedule.definition["ScheduleExpression"],
+        "ScheduleExpressionTimezone": timezone or schedule.definition.get("ScheduleExpressionTimezone") or "UTC",
+    }
+    found = Schedule(definition)
+    if next(found.times(now), None) is None:
+        raise NotUnderstood(f"Schedule {schedule.name!r}: {definition['ScheduleExpression']!r} never fires.")
+    return found
+
+
+TIMES = ("ScheduleExpression", "ScheduleExpressionTimezone", "State")
+"""What of a schedule an operator may change."""
+
+
+def of_template(deployed: Deployed) -> dict[str, dict[str, Any]]:
+    """The schedules as the template that a stack was deployed from has them, by name."""
+    found = (deployed.value(properties) for _, properties in deployed.resources("AWS::Scheduler::Schedule"))
+    return {expected["Name"]: expected for expected in found}
+
+
+def differences(schedule: Schedule, expected: Mapping[str, Any]) -> list[str]:
+    """How a schedule's times and state differ from what the template has, a phrase each."""
+    there: Any = {"ScheduleExpressionTimezone": "UTC", **schedule.definition}
+    return differing({key: expected[key] for key in TIMES if key in expected}, there)
+
+
+def overwritten(stack: str, expected: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What deploying this checkout would change of the schedules, a phrase each, by name.
+
+    CloudFormation compares the new template with the one before, and not with what is there: it leaves a schedule as
+    an operator made it, unless the template's own has changed.
+
+    Args:
+        stack: The stack's name.
+        expected: The schedules as the template has them that the stack was deployed from.
+
+    Raises:
+        NotFound: This is no checkout, or it deploys no such stack.
+        ImportError: `sam` is not in this environment.
+    """
+    coming = checkout.schedules(stack)
+    changed = {name: differing(coming[name], expected[name]) for name in coming if name in expected}
+    return {
+        name: [text.replace(" in place of ", ", and becomes ") for text in texts] for name, texts in changed.items()
+    }
 
 
 def made(schedule: Schedule, at: datetime) -> RunRecord | None:
@@ -225,12 +302,36 @@ def consumed(schedule: Schedule) -> bool:
     return any(mapping["State"] in ("Creating", "Enabling", "Enabled") for mapping in mappings["EventSourceMappings"])
 
 
-def described(schedule: Schedule, now: datetime) -> dict[str, Any]:
-    """A schedule as `backbeat schedules` shows it."""
+DAYS_COUNTED = 7
+"""Of runs: today, in UTC, and the six days before, by their logical times."""
+
+
+def counts(now: datetime) -> dict[str, dict[str, int]]:
+    """How each task's attempts of the last seven days ended, by task: `{"succeeded": 168, "dead": 1}`."""
+    found: dict[str, Counter[str]] = {}
+    for back in range(DAYS_COUNTED):
+        for total in ledger.totals((now - timedelta(days=back)).date()):
+            counted = found.setdefault(total.task, Counter())
+            for name in ("succeeded", "skipped", "retrying", "rejected", "dead"):
+                if number := int(getattr(total, name)):
+                    counted[name] += number
+    return {task: dict(counted) for task, counted in found.items()}
+
+
+def described(schedule: Schedule, now: datetime, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A schedule as `backbeat schedules` shows it.
+
+    Args:
+        schedule: The schedule.
+        now: A time with its time zone.
+        expected: It as the template has it, if that is known.
+    """
     found: dict[str, Any] = {
         "name": schedule.name,
         "state": schedule.definition["State"],
         "expression": schedule.definition["ScheduleExpression"],
+        "timezone": schedule.definition.get("ScheduleExpressionTimezone") or "UTC",
+        "differs": None if expected is None else differences(schedule, expected),
         "next": [],
         "last_run": None,
         "problem": None,

@@ -134,6 +134,40 @@ def table(*columns: str, numbers: Sequence[str] = ()) -> Table:
     return made
 
 
+LEAST_OF_THE_LAST = 20
+"""Columns of the terminal below which a table's last column is not worth reading."""
+
+
+def print_table(rows: Table, none: str = "") -> None:
+    """Print a table; on a terminal too narrow for it, each row as lines, of which nothing is lost.
+
+    Args:
+        rows: The table.
+        none: What is said where it has no rows.
+    """
+    if none and not rows.row_count:
+        console.print(none)
+        return
+    widths = [
+        max(
+            [Text.from_markup(str(column.header)).cell_len]
+            + [len(line) for cell in column.cells for line in Text.from_markup(str(cell)).plain.splitlines()]
+        )
+        for column in rows.columns
+    ]
+    fixed = sum(width + 2 for width in widths[:-1])
+    if fixed + min(widths[-1], LEAST_OF_THE_LAST) <= console.width:
+        console.print(rows)
+        return
+    headers = [str(column.header) for column in rows.columns]
+    longest = max(map(len, headers))
+    for cells in zip(*(column.cells for column in rows.columns), strict=True):
+        for header, cell in zip(headers, cells, strict=True):
+            for number, line in enumerate(str(cell).splitlines()):
+                console.print(f"[dim]{'' if number else header:<{longest}}[/]  {line}", soft_wrap=True)
+        console.print()
+
+
 def complain(text: str) -> None:
     """Say on stderr what is wrong, as a sentence."""
     said = Text.assemble(("backbeat:", "bold red"), f" {sentence(text)}")

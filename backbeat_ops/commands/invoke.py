@@ -10,7 +10,18 @@ from rich.markup import escape
 
 from backbeat_ops import sample
 from backbeat_ops.invoke import Answer, call, events_of, ready
-from backbeat_ops.terminal import AsJson, console, counted, errors, fail, on_aws, outcome, print_json, table, the_stack
+from backbeat_ops.terminal import (
+    AsJson,
+    counted,
+    errors,
+    fail,
+    on_aws,
+    outcome,
+    print_json,
+    print_table,
+    table,
+    the_stack,
+)
 
 
 def invoke(
@@ -55,7 +66,7 @@ def invoke(
             ]
         )
     else:
-        console.print(rows)
+        print_table(rows)
     failed = sum(answer.failed for _, _, answer in answers)
     if failed:
         fail(f"{failed} of {counted(len(events), 'call')} raised, or gave no answer.")

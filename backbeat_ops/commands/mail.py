@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from backbeat_ops import mail
-from backbeat_ops.terminal import AsJson, Day, ago, answer, console, print_json, table, the_stack
+from backbeat_ops.terminal import AsJson, Day, ago, answer, print_json, print_table, table, the_stack
 
 COLOURS = {"sent": "green", "unknown": "bold red", "refused": "yellow", "sending": "cyan"}
 
@@ -42,7 +42,7 @@ def listing(
             f"{item['attempt']:.0f}",
             escape("\n".join(text for text in (said, read_back) if text)),
         )
-    console.print(rows if found else "There are no emails.")
+    print_table(rows, "There are no emails.")
 
 
 @app.command()

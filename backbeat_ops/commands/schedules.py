@@ -1,9 +1,11 @@
 """`backbeat schedules` and `play`: list, switch and fire schedules, and play a stretch of them."""
 
+import itertools
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import typer
+from botocore.exceptions import ClientError
 from rich.markup import escape
 from rich.table import Table
 
@@ -11,13 +13,16 @@ from backbeat.ledger import Outcome
 from backbeat.messages import iso
 from backbeat.models import RunRecord
 from backbeat_ops import runs, schedules
+from backbeat_ops.deployed import Deployed, NotWorkedOut
 from backbeat_ops.runs import NotSettled
-from backbeat_ops.schedules import Played
+from backbeat_ops.schedules import Played, Schedule
+from backbeat_ops.stack import NotFound, Stack
 from backbeat_ops.terminal import (
     AsJson,
     At,
     Force,
     Timeout,
+    Yes,
     answer,
     console,
     counted,
@@ -27,6 +32,7 @@ from backbeat_ops.terminal import (
     not_ahead,
     outcome,
     print_json,
+    print_table,
     table,
     the_stack,
 )
@@ -35,53 +41,164 @@ MOST_NAMED = 5
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name, which is its task's.")]
 
-app = typer.Typer(help="List the schedules; enable, disable or fire one.", invoke_without_command=True)
+app = typer.Typer(help="List the schedules; switch, edit or fire them.", invoke_without_command=True)
 
 
 @app.callback()
 def listing(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the schedules; enable, disable or fire one."""
+    """List the schedules; switch, edit or fire them."""
     if context.invoked_subcommand is not None:
         return
-    now = datetime.now(UTC)
-    found = [schedules.described(schedule, now) for schedule in schedules.schedules(the_stack(context).name)]
+    now, stack = datetime.now(UTC), the_stack(context)
+    expected, counts = _of_template(stack), schedules.counts(now)
+    found = []
+    for schedule in schedules.schedules(stack.name):
+        described = schedules.described(schedule, now, expected.get(schedule.name))
+        found.append(described | {"runs": counts.get(described.get("task", ""), {})})
+    _said_of_a_deployment(stack, expected)
     if as_json:
         print_json(found)
         return
-    rows = table("schedule", "state", "next (UTC)", "last run (UTC)")
+    rows = table("schedule", "state", "next (UTC)", "last run, and of 7 days")
     for item in sorted(found, key=lambda item: (not item["next"], item["next"])):
         times = [datetime.fromisoformat(at) for at in item["next"]]
-        last = item["last_run"]
+        zone = "" if item["timezone"] == "UTC" else f" {item['timezone']}"
+        differs = "\n[yellow]not the template's[/]" if item["differs"] else ""
         rows.add_row(
-            f"{item['name']}\n[dim]{item['expression']}[/]",
+            f"{item['name']}\n[dim]{item['expression']}{zone}[/]{differs}",
             "enabled" if item["state"] == "ENABLED" else "[yellow]disabled[/]",
             escape(item["problem"]) if item["problem"] else "\n".join(f"{at:%a %d %b %H:%M}" for at in times),
-            f"{outcome(last['outcome'])}\n{datetime.fromisoformat(last['logical_time']):%a %d %b %H:%M}"
-            if last
-            else "",
+            _ran(item),
         )
-    console.print(rows if found else "There are no schedules.")
+    print_table(rows, "There are no schedules.")
+    for item in found:
+        if item["differs"]:
+            console.print(f"{item['name']}: {escape('; '.join(item['differs']))}", soft_wrap=True)
+
+
+def _ran(item: dict[str, Any]) -> str:
+    """Its last run and how many it had, in two lines."""
+    last = item["last_run"]
+    when = f"{outcome(last['outcome'])} {datetime.fromisoformat(last['logical_time']):%a %d %b %H:%M}" if last else ""
+    return f"{when}\n{', '.join(f'{number:,} {outcome(name)}' for name, number in item['runs'].items())}"
+
+
+def _of_template(stack: Stack) -> dict[str, Any]:
+    try:
+        return schedules.of_template(Deployed(stack))
+    except (ClientError, NotWorkedOut) as error:
+        errors.print(f"How they differ from the template is unknown: {error}", soft_wrap=True, markup=False)
+        return {}
+
+
+def _said_of_a_deployment(stack: Stack, expected: dict[str, Any]) -> None:
+    """Say on stderr which schedules a deployment of this checkout would change, as far as that is known."""
+    try:
+        coming = schedules.overwritten(stack.name, expected)
+    except (NotFound, OSError, ImportError):
+        return  # this is no checkout, or none of this stack
+    for name, changes in coming.items():
+        if changes:
+            errors.print(
+                f"A deployment of this checkout changes {name}, and whatever was changed by hand with it: in the "
+                f"template, {'; '.join(changes)}.",
+                soft_wrap=True,
+                markup=False,
+            )
+
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Names, or patterns such as 'cleanup_*'.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
 @app.command()
-def enable(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Let a schedule fire again. What it missed stays missed; `backbeat play` makes up for it."""
-    _switch(context, name, "ENABLED", as_json)
+def enable(context: typer.Context, names: Names = None, every: All = False, as_json: AsJson = False) -> None:
+    """Let schedules fire again. What they missed stays missed; `backbeat play` makes up for it."""
+    _switch(context, names, every, "ENABLED", as_json)
 
 
 @app.command()
-def disable(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Keep a schedule from firing, until it is enabled, or changed by a deployment."""
-    _switch(context, name, "DISABLED", as_json)
+def disable(context: typer.Context, names: Names = None, every: All = False, as_json: AsJson = False) -> None:
+    """Keep schedules from firing, until they are enabled, or changed by a deployment."""
+    _switch(context, names, every, "DISABLED", as_json)
 
 
-def _switch(context: typer.Context, name: str, state: Literal["ENABLED", "DISABLED"], as_json: bool) -> None:
+def _switch(
+    context: typer.Context,
+    names: list[str] | None,
+    every: bool,
+    state: Literal["ENABLED", "DISABLED"],
+    as_json: bool,
+) -> None:
+    if bool(names) == every:
+        raise typer.BadParameter("Say which schedules, or --all.")
     stack = the_stack(context).name
-    (schedule,) = schedules.named(stack, [name])
-    schedules.switch(schedule, state)
-    (schedule,) = schedules.named(stack, [name])
-    found = schedules.described(schedule, datetime.now(UTC))
-    answer(found, f"{name} is {found['state'].lower()}.", as_json)
+    for schedule in schedules.matching(stack, names or ["*"]):
+        schedules.switch(schedule, state)
+    found = [schedules.described(now, datetime.now(UTC)) for now in schedules.matching(stack, names or ["*"])]
+    said = ", ".join(item["name"] for item in found)
+    answer(found, f"{said} {'is' if len(found) == 1 else 'are'} {state.lower()}.", as_json)
+
+
+@app.command()
+def edit(
+    context: typer.Context,
+    name: Name,
+    cron: Annotated[
+        str | None, typer.Option(metavar="FIELDS", help="Six fields, as EventBridge has them: '0 6 * * ? *'.")
+    ] = None,
+    rate: Annotated[str | None, typer.Option(metavar="TIME", help="How often: '2 hours'.")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Whose clocks a cron follows: Europe/Paris.")
+    ] = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change when a schedule fires, until the template changes it. Its next times are shown first."""
+    if cron and rate:
+        raise typer.BadParameter("Say either --cron or --rate.")
+    if not (cron or rate or timezone):
+        raise typer.BadParameter("Say --cron, --rate or --timezone.")
+    expression = _expression("cron", cron) or _expression("rate", rate)
+    stack, now = the_stack(context), datetime.now(UTC)
+    (schedule,) = schedules.named(stack.name, [name])
+    wanted = schedules.edited(schedule, expression, timezone, now)
+    _changed(stack, schedule, {key: wanted.definition.get(key) for key in schedules.TIMES}, yes, as_json)
+
+
+def _expression(kind: str, given: str | None) -> str | None:
+    if not given:
+        return None
+    return given if given.startswith(f"{kind}(") else f"{kind}({given})"
+
+
+@app.command()
+def reset(context: typer.Context, name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Let a schedule fire as the template has it that the stack was deployed from."""
+    stack = the_stack(context)
+    (schedule,) = schedules.named(stack.name, [name])
+    expected = schedules.of_template(Deployed(stack))
+    if name not in expected:
+        raise NotFound(f"The template of {stack.name} has no schedule {name!r}.")
+    _changed(stack, schedule, {key: expected[name][key] for key in schedules.TIMES}, yes, as_json)
+
+
+def _changed(stack: Stack, schedule: Schedule, changes: dict[str, Any], yes: bool, as_json: bool) -> None:
+    now, wanted = datetime.now(UTC), Schedule({**schedule.definition, **changes})  # type: ignore[typeddict-item]
+    shown = schedules.described(wanted, now)
+    zone = "" if shown["timezone"] == "UTC" else f" in {shown['timezone']}"
+    times = ", ".join(f"{at:%a %d %b %H:%M}" for at in itertools.islice(wanted.times(now), 3))
+    off = "" if wanted.enabled else " (it is disabled)"
+    errors.print(
+        f"{schedule.name} as {shown['expression']}{zone} would fire next, in UTC: {times}{off}.", soft_wrap=True
+    )
+    if not yes:
+        typer.confirm(f"Change {schedule.name} from {schedule.definition['ScheduleExpression']}?", abort=True, err=True)
+    schedules.change(schedule, **changes)
+    (there,) = schedules.named(stack.name, [schedule.name])
+    found = schedules.described(there, now, _of_template(stack).get(schedule.name))
+    counted = schedules.counts(now).get(found.get("task", ""), {})
+    answer(found | {"runs": counted}, f"{schedule.name} fires by {shown['expression']}{zone}.", as_json)
 
 
 @app.command("run")
@@ -134,7 +251,7 @@ def play(
     if as_json:
         print_json(found)
     else:
-        console.print(_as_table(found))
+        print_table(_as_table(found))
         for run in ended:
             if run.outcome == Outcome.SKIPPED:
                 console.print(f"[dim]{run.run_id} was skipped: {escape(run.error or 'no reason is known')}[/]")

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from backbeat.producer import PRIORITIES
 from backbeat_ops import status as stacks
-from backbeat_ops.terminal import AsJson, ago, console, outcome, print_json, table, the_stack
+from backbeat_ops.terminal import AsJson, ago, console, outcome, print_json, print_table, table, the_stack
 
 
 def status(context: typer.Context, as_json: AsJson = False) -> None:
@@ -23,7 +23,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         dead = f"[bold red]{task['dead']}[/]" if task["dead"] else "0"
         shown = f"{outcome(last['outcome'])} {ago(datetime.fromisoformat(last['started']))}" if last else ""
         rows.add_row(task["class"], name, str(task["waiting"]), str(task["in_flight"]), dead, shown)
-    console.print(rows)
+    print_table(rows)
     for name, task in found["tasks"].items():
         if task["paused"]:
             start, end = (datetime.fromisoformat(task["paused"][key]) for key in ("since", "until"))

@@ -18,6 +18,7 @@ from backbeat_ops.terminal import (
     errors,
     fail,
     print_json,
+    print_table,
     size,
     table,
     the_stack,
@@ -64,7 +65,7 @@ def show(stack: Stack, made: Upload, became: dict[str, Any], as_json: bool) -> N
     for rendition in media["renditions"]:
         pixels = f"{rendition['width']:.0f} x {rendition['height']:.0f}"
         rows.add_row(str(rendition["key"]).rsplit("/", 1)[-1], pixels, size(rendition["bytes"]))
-    console.print(rows)
+    print_table(rows)
     console.print()
     folder = str(media["renditions"][0]["key"]).rsplit("/", 1)[0]
     console.print(f"renditions   s3://{stack.buckets['media']}/{folder}/", soft_wrap=True)

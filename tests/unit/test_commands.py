@@ -1,6 +1,7 @@
 """The `backbeat` command as a whole: its one voice, its one shape of a run, and which stack it means."""
 
 import ast
+import io
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -185,6 +186,36 @@ def test_a_name_is_never_cut_off_on_a_narrow_terminal(capsys: pytest.CaptureFixt
     shown = capsys.readouterr().out
     assert "update_post_engagement_scores       7  a long story" in shown
     assert shown.count("story") == 9
+
+
+def test_a_terminal_too_narrow_for_a_table_shows_each_row_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = terminal.Console(width=60, record=True, color_system=None)
+    monkeypatch.setattr(terminal, "console", narrow)
+    rows = terminal.table("task", "next (UTC)", "last run")
+    rows.add_row(
+        "update_post_engagement_scores\n[dim]cron(0 5 * * ? *)[/]", "Thu 26 Nov 05:00", "[green]succeeded[/] 5m ago"
+    )
+    terminal.print_table(rows)
+    assert narrow.export_text().split("\n") == [
+        "task        update_post_engagement_scores",
+        "            cron(0 5 * * ? *)",
+        "next (UTC)  Thu 26 Nov 05:00",
+        "last run    succeeded 5m ago",
+        "",
+        "",
+    ]
+    terminal.print_table(terminal.table("task"), "There are none.")
+    assert "There are none." in narrow.export_text()
+
+
+def test_no_color_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich knows the variable; a terminal that is none gets no escapes at all."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    said = io.StringIO()
+    console = terminal.Console(file=said, force_terminal=True, width=60)
+    console.print(f"{terminal.outcome('dead')} [red]7[/]")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", said.getvalue())
+    assert "dead" in said.getvalue() and "7" in said.getvalue()
 
 
 def test_an_error_wraps_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

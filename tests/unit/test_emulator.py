@@ -108,9 +108,29 @@ def test_an_expression_that_is_wrong_is_named(expression: str, wrong: str) -> No
         times(a_schedule(expression), SUNDAY)
 
 
-def test_another_time_zone_is_refused_not_ignored() -> None:
-    with pytest.raises(NotUnderstood, match="Europe/Paris"):
-        times(a_schedule("cron(0 2 * * ? *)", ScheduleExpressionTimezone="Europe/Paris"), SUNDAY)
+@pytest.mark.parametrize(
+    ("expression", "after", "expected"),
+    [
+        ("cron(0 9 ? * MON *)", datetime(2026, 7, 1, tzinfo=UTC), "2026-07-06T07:00 2026-07-13T07:00"),
+        ("cron(0 9 ? * MON *)", datetime(2026, 11, 1, tzinfo=UTC), "2026-11-02T08:00 2026-11-09T08:00"),
+        # On 29 March 2026 clocks there go from 2 to 3; on 25 October from 3 to 2.
+        ("cron(30 2 * * ? *)", datetime(2026, 3, 28, 12, tzinfo=UTC), "2026-03-30T00:30 2026-03-31T00:30"),
+        ("cron(30 2 * * ? *)", datetime(2026, 10, 24, 12, tzinfo=UTC), "2026-10-25T00:30 2026-10-26T01:30"),
+        ("cron(0 * * * ? *)", datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "2026-10-25T02:00 2026-10-25T03:00"),
+        ("cron(30 2 * * ? *)", datetime(2026, 10, 25, 1, tzinfo=UTC), "2026-10-26T01:30 2026-10-27T01:30"),
+        ("at(2026-07-06T09:00:00)", datetime(2026, 7, 1, tzinfo=UTC), "2026-07-06T07:00"),
+    ],
+)
+def test_another_time_zone_is_kept_and_its_clocks_changes_are(expression: str, after: datetime, expected: str) -> None:
+    found = islice(times(a_schedule(expression, ScheduleExpressionTimezone="Europe/Paris"), after), 2)
+    assert " ".join(f"{time:%Y-%m-%dT%H:%M}" for time in found) == expected
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc", "Europe", "+01:00"])
+def test_a_time_zone_that_is_not_known_is_refused_not_ignored(zone: str) -> None:
+    with pytest.raises(NotUnderstood, match=f"the time zone {zone!r} is not known".replace("+", r"\+")):
+        times(a_schedule("cron(0 2 * * ? *)", ScheduleExpressionTimezone=zone), SUNDAY)
+    assert refusal({"ScheduleExpression": "cron(0 2 * * ? *)", "ScheduleExpressionTimezone": zone}, SUNDAY)
 
 
 def test_the_scheduled_time_is_written_as_the_service_writes_it() -> None:

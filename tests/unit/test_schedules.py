@@ -19,7 +19,7 @@ from backbeat.messages import Message
 from backbeat.producer import InvalidTaskArguments, Retry, Task
 from backbeat.runtime import Implementation, Rejected, Run, Skipped
 from backbeat.tasks import TASKS, send_welcome_email
-from backbeat_ops import commands, runs, schedules, terminal
+from backbeat_ops import checkout, commands, runs, schedules, terminal
 from backbeat_ops.cli import app
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.runs import NotSettled
@@ -326,7 +326,7 @@ def test_the_message_of_a_schedule_is_one_that_its_task_takes(deployed: None, na
 
 
 @pytest.fixture
-def backbeat(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def backbeat(queue: Queue, of_template: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run a command on the stack in moto; return its JSON, or what it raised or said where it failed."""
     for module in (commands.runs, commands.schedules):
         monkeypatch.setattr(module, "the_stack", lambda context: Stack(STACK))
@@ -347,7 +347,7 @@ def test_the_listing_holds_state_next_times_and_last_run(backbeat: Callable[...,
         ("hourly", "DISABLED", 0, None),
         ("weekly", "ENABLED", 3, None),
     ]
-    assert backbeat("schedules", "enable", "hourly")["state"] == "ENABLED"
+    assert backbeat("schedules", "enable", "hourly")[0]["state"] == "ENABLED"
 
 
 def test_a_schedule_is_fired_by_hand_for_a_time(backbeat: Callable[..., Any], queue: Queue) -> None:
@@ -497,3 +497,104 @@ def test_an_unknown_task_or_schedule_is_answered_with_those_there_are(backbeat: 
     assert "no task 'wash_dishes'. Tasks: " in str(backbeat("run", "wash_dishes"))
     assert isinstance(backbeat("schedules", "run", "nightly"), NotFound)
     assert "is not before" in backbeat("play", "--from", "2026-11-02", "--to", "2026-11-02")
+
+
+# ---- Changed by hand -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_template(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
+    """The schedules as the template has them, and a checkout that would deploy the same."""
+    had = {
+        name: {"ScheduleExpression": expression, "ScheduleExpressionTimezone": "UTC", "State": "ENABLED"}
+        for name, expression in EXPRESSIONS.items()
+    }
+    coming = {name: dict(expected) for name, expected in had.items()}
+    monkeypatch.setattr(schedules, "of_template", lambda deployed: had)
+    monkeypatch.setattr(checkout, "schedules", lambda stack: coming)
+    return coming
+
+
+def test_an_edited_schedule_shows_its_next_times_first_and_differs_from_the_template(
+    backbeat: Callable[..., Any], queue: Queue, of_template: Any
+) -> None:
+    refused = CliRunner().invoke(app, ["schedules", "edit", "daily", "--cron", "0 6 * * ? *"], input="n\n")
+    assert "would fire next, in UTC: " in refused.stderr and " 06:00, " in refused.stderr
+    assert the("daily").definition["ScheduleExpression"] == EXPRESSIONS["daily"]
+    before = the("daily").definition
+    found = backbeat("schedules", "edit", "daily", "--rate", "2 hours", "--timezone", "Europe/Paris", "--yes")
+    assert (found["expression"], found["timezone"], found["state"]) == ("rate(2 hours)", "Europe/Paris", "ENABLED")
+    assert found["differs"] == [
+        "ScheduleExpression is 'rate(2 hours)' in place of 'cron(0 3 * * ? *)'",
+        "ScheduleExpressionTimezone is 'Europe/Paris' in place of 'UTC'",
+    ]
+    assert the("daily").definition["Target"] == before["Target"]
+    reset = backbeat("schedules", "reset", "daily", "--yes")
+    assert (reset["expression"], reset["differs"]) == (EXPRESSIONS["daily"], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        (["--cron", "0 6 * * *"], "6 required"),
+        (["--cron", "0 0 31 2 ? *"], "never fires"),
+        (["--rate", "3 weeks"], "minutes, hours or days"),
+        (["--timezone", "Mars/Olympus"], "is not known"),
+        ([], "Say --cron, --rate or --timezone"),
+        (["--cron", "0 6 * * ? *", "--rate", "1 hour"], "either --cron or --rate"),
+    ],
+)
+def test_what_could_never_fire_is_refused_before_anything_is_changed(
+    backbeat: Callable[..., Any], queue: Queue, of_template: Any, given: list[str], wrong: str
+) -> None:
+    before = the("daily").definition["ScheduleExpression"]
+    assert wrong in str(backbeat("schedules", "edit", "daily", *given, "--yes"))
+    assert the("daily").definition["ScheduleExpression"] == before
+
+
+def test_many_are_switched_at_once_by_names_and_patterns(
+    backbeat: Callable[..., Any], queue: Queue, of_template: Any
+) -> None:
+    assert [item["name"] for item in backbeat("schedules", "disable", "*ly", "daily")] == ["daily", "hourly", "weekly"]
+    assert [item["state"] for item in backbeat("schedules", "enable", "w*", "hourly")] == ["ENABLED", "ENABLED"]
+    assert not the("daily").enabled
+    assert {item["state"] for item in backbeat("schedules", "enable", "--all")} == {"ENABLED"}
+    assert "no schedule 'x*'" in str(backbeat("schedules", "disable", "daily", "x*"))
+    assert the("daily").enabled
+    assert "Say which schedules, or --all" in backbeat("schedules", "disable")
+
+
+def test_what_a_deployment_would_change_is_said_before_it(
+    queue: Queue, of_template: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands.schedules, "the_stack", lambda context: Stack(STACK))
+    schedules.switch(the("daily"), "DISABLED")
+    schedules.switch(the("hourly"), "DISABLED")
+    quiet = CliRunner().invoke(app, ["schedules"])
+    assert "A deployment of this checkout" not in quiet.stderr
+    assert "daily: State is 'DISABLED' in place of 'ENABLED'" in quiet.stdout
+    of_template["hourly"]["ScheduleExpression"] = "cron(30 * * * ? *)"
+    said = " ".join(CliRunner().invoke(app, ["schedules"]).stderr.split())
+    assert "A deployment of this checkout changes hourly, and whatever was changed by hand with it" in said
+    assert "'cron(0 * * * ? *)', and becomes 'cron(30 * * * ? *)'" in said
+    assert "changes daily" not in said
+
+
+def test_a_checkout_knows_what_it_would_deploy() -> None:
+    coming = checkout.schedules("backbeat-local")
+    assert coming["update_trending_hashtags"] == {
+        "ScheduleExpression": "cron(0 * * * ? *)",
+        "ScheduleExpressionTimezone": "UTC",
+        "State": "ENABLED",
+    }
+    with pytest.raises(NotFound, match="deploys no stack 'another'"):
+        checkout.schedules("another")
+
+
+def test_runs_are_counted_by_how_they_ended(backbeat: Callable[..., Any], queue: Queue, of_template: Any) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    for back, does in ((0, lambda run: None), (6, lambda run: Skipped("no")), (7, lambda run: None)):
+        schedules.send(the("daily"), today - DAY * back)
+        queue.deliver(implemented(does))
+    (daily,) = [item for item in backbeat("schedules") if item["name"] == "daily"]
+    assert daily["runs"] == {"succeeded": 1, "skipped": 1}
