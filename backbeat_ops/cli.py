@@ -9,6 +9,7 @@ from backbeat.mail.deliveries import NotUnknown
 from backbeat.producer import InvalidTaskArguments
 from backbeat.queues import QueueNotFound
 from backbeat_ops.commands import (
+    capacity,
     cloud,
     dead,
     dev,
@@ -80,6 +81,7 @@ app.add_typer(runs.app, name="runs", rich_help_panel=TASKS)
 app.command(rich_help_panel=TASKS)(runs.run)
 app.command(rich_help_panel=TASKS)(runs.again)
 app.add_typer(dead.app, name="dead", rich_help_panel=TASKS)
+app.command(rich_help_panel=TASKS)(capacity.capacity)
 app.command(rich_help_panel=TASKS)(pausing.pause)
 app.command(rich_help_panel=TASKS)(pausing.resume)
 app.add_typer(schedules.app, name="schedules", rich_help_panel=TASKS)
