@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from backbeat.ledger import FAILED
 from backbeat.letters import Letter
 from backbeat_ops import dead, runs
+from backbeat_ops.commands import completing
 from backbeat_ops.terminal import (
     AsJson,
     Timeout,
@@ -29,8 +30,12 @@ from backbeat_ops.terminal import (
     the_stack,
 )
 
-Class = Annotated[str | None, typer.Option("--class", metavar="CLASS", help="Only this class's.")]
-TaskName = Annotated[str | None, typer.Option(metavar="TASK", help="Only this task's.")]
+Class = Annotated[
+    str | None, typer.Option("--class", metavar="CLASS", help="Only this class's.", autocompletion=completing.classes)
+]
+TaskName = Annotated[
+    str | None, typer.Option(metavar="TASK", help="Only this task's.", autocompletion=completing.tasks)
+]
 CauseName = Annotated[
     str | None, typer.Option(metavar="CAUSE", help="Only those of this cause: its id, or a reason such as `broken`.")
 ]

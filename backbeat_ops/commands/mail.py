@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from backbeat_ops import mail
+from backbeat_ops.commands import completing
 from backbeat_ops.terminal import AsJson, Day, ago, answer, print_json, print_table, table, the_stack
 
 COLOURS = {"sent": "green", "unknown": "bold red", "refused": "yellow", "sending": "cyan"}
@@ -74,7 +75,12 @@ def preview(
 @app.command()
 def settle(
     context: typer.Context,
-    delivery_id: Annotated[str, typer.Argument(metavar="DELIVERY", help="Its id, as `backbeat mail list` has it.")],
+    delivery_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="DELIVERY", help="Its id, as `backbeat mail list` has it.", autocompletion=completing.deliveries
+        ),
+    ],
     sent: Annotated[bool, typer.Option("--sent", help="It arrived, or is not to be sent again.")] = False,
     resend: Annotated[bool, typer.Option("--resend", help="It did not arrive: send it once more.")] = False,
     as_json: AsJson = False,

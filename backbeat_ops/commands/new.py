@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from backbeat_ops import runs
+from backbeat_ops.commands import completing
 from backbeat_ops.localcloud import ROOT
 from backbeat_ops.new import event as events
 from backbeat_ops.new.task import new_task
@@ -43,7 +44,7 @@ def task(
 
 @app.command()
 def event(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.", autocompletion=completing.tasks)],
     given: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its arguments.")] = None,
     at: At = None,
     scheduled: Annotated[bool, typer.Option("--scheduled", help="As its schedule sends it.")] = False,

@@ -8,6 +8,7 @@ import typer
 
 from backbeat.messages import iso
 from backbeat_ops import pausing
+from backbeat_ops.commands import completing
 from backbeat_ops.pausing import Plan, words
 from backbeat_ops.terminal import AsJson, console, counted, errors, print_json, the_stack
 
@@ -21,7 +22,12 @@ def span(text: str) -> timedelta:
     return sum((timedelta(**{UNITS[unit]: int(n)}) for n, unit in re.findall(r"(\d+)([mhd])", text)), timedelta())
 
 
-Paused = Annotated[str, typer.Argument(metavar="CLASS|TASK", help="The name of a class, or of a task.")]
+Paused = Annotated[
+    str,
+    typer.Argument(
+        metavar="CLASS|TASK", help="The name of a class, or of a task.", autocompletion=completing.classes_and_tasks
+    ),
+]
 
 
 def pause(

@@ -14,7 +14,7 @@ from backbeat.models import RunRecord
 from backbeat.tasks import TASKS
 from backbeat_ops import onerun
 from backbeat_ops import runs as ledger
-from backbeat_ops.commands import logs
+from backbeat_ops.commands import completing, logs
 from backbeat_ops.terminal import (
     AsJson,
     At,
@@ -43,7 +43,9 @@ app = typer.Typer(help="List runs; show one with all that is known of it.", invo
 @app.callback()
 def runs(
     context: typer.Context,
-    task: Annotated[str | None, typer.Option(metavar="TASK", help="Only this task's.")] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Only this task's.", autocompletion=completing.tasks)
+    ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only those that failed and wait for you.")] = False,
     since: Annotated[
         datetime | None,
@@ -149,7 +151,10 @@ def _show_summary(found: list[ledger.Summary], as_json: bool) -> None:
 @app.command()
 def show(
     context: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="The run's id, as `backbeat runs` has it.")],
+    run_id: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="The run's id, as `backbeat runs` has it.", autocompletion=completing.runs),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show one run: arguments, attempts, parts, result or error, its own log lines, and what to type next."""
@@ -232,7 +237,7 @@ def _parts_of(one: onerun.OneRun) -> None:
 
 def run(
     context: typer.Context,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.", autocompletion=completing.tasks)],
     given: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its arguments.")] = None,
     at: At = None,
     force: Force = False,
@@ -249,7 +254,10 @@ def run(
 
 def again(
     context: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="The run's id, as `backbeat runs` has it.")],
+    run_id: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="The run's id, as `backbeat runs` has it.", autocompletion=completing.runs),
+    ],
     given: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Arguments that the ledger does not keep, or that are to be others."),

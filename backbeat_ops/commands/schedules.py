@@ -13,6 +13,7 @@ from backbeat.ledger import Outcome
 from backbeat.messages import iso
 from backbeat.models import RunRecord
 from backbeat_ops import runs, schedules
+from backbeat_ops.commands import completing
 from backbeat_ops.deployed import Deployed, NotWorkedOut
 from backbeat_ops.runs import NotSettled
 from backbeat_ops.schedules import Played, Schedule
@@ -39,7 +40,12 @@ from backbeat_ops.terminal import (
 
 MOST_NAMED = 5
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name, which is its task's.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="The schedule's name, which is its task's.", autocompletion=completing.schedules
+    ),
+]
 
 app = typer.Typer(help="List the schedules; switch, edit or fire them.", invoke_without_command=True)
 
@@ -107,7 +113,12 @@ def _said_of_a_deployment(stack: Stack, expected: dict[str, Any]) -> None:
             )
 
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Names, or patterns such as 'cleanup_*'.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME...", help="Names, or patterns such as 'cleanup_*'.", autocompletion=completing.schedules
+    ),
+]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
@@ -219,7 +230,13 @@ def play(
     start: Annotated[datetime, typer.Option("--from", parser=moment, metavar="TIME", help="The first time.")],
     end: Annotated[datetime, typer.Option("--to", parser=moment, metavar="TIME", help="The end, itself left out.")],
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="SCHEDULE", help="Which ones.", show_default="all that are enabled")
+        list[str] | None,
+        typer.Argument(
+            metavar="SCHEDULE",
+            help="Which ones.",
+            show_default="all that are enabled",
+            autocompletion=completing.schedules,
+        ),
     ] = None,
     force: Force = False,
     timeout: Timeout = 300,
