@@ -2,13 +2,14 @@
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, template
+from support import ROOT, resolve, resources, template
 from typer.main import get_command
 
 from backbeat_ops import cli
@@ -152,6 +153,57 @@ def test_every_link_to_a_section_finds_it(page: Path) -> None:
         if "://" not in path and anchor not in anchors(page.parent / path if path else page)
     ]
     assert missing == []
+
+
+def test_every_alarm_names_the_section_to_open() -> None:
+    for name in resources("AWS::CloudWatch::Alarm"):
+        said = resolve(template()["Resources"][name]["Properties"]["AlarmDescription"]).strip()
+        (link,) = re.findall(r"docs/([\w-]+\.md)#([\w-]+)$", said)
+        assert link[1] in anchors(ROOT / "docs" / link[0]), said
+
+
+def test_every_section_that_a_command_names_is_there() -> None:
+    """In quotes, after its page: `docs/deploying.md, "Get out of SES's sandbox"`."""
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "backbeat_ops").rglob("*.py"))
+    named = re.findall(r'docs/([\w-]+\.md)(?:, | has it under )"([^"]+)"', source)
+    assert len(named) >= 2
+    for page, heading in named:
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        plain = heading.replace("\\", "")
+        assert re.search(rf"^#+ {re.escape(plain)}$", text, re.MULTILINE), f"{page}: {heading}"
+
+
+def parsed(words: list[str]) -> None:
+    """Let the command's own parser take a call: each option's and argument's type, and nothing is done."""
+    command: Any = get_command(cli.app)
+    context = command.make_context("backbeat", list(words))
+    while words_left := [*context._protected_args, *context.args]:
+        name, command, rest = command.resolve_command(context, words_left)
+        if not hasattr(command, "commands"):
+            command.make_context(name, rest, parent=context)
+            return
+        context = command.make_context(name, rest, parent=context)
+
+
+GUIDES = [page for page in DOCS if page.suffix == ".md" and page.name not in ("CHANGELOG.md", "decisions.md")]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=[page.name for page in GUIDES])
+def test_the_commands_own_parser_takes_every_call_in_a_block(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its arguments as they stand there: times, lengths of time, patterns, and whatever is asked for by name."""
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"^```(?:sh|console)\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+                words.pop(0)
+            if words and words[0] == "backbeat" and "--install-completion" not in words:  # which parsing would do
+                for file in (word for word in words if re.fullmatch(r"[\w-]+\.(jpg|jpeg|png|mp4|mov)", word)):
+                    (tmp_path / file).touch()
+                end = next((n for n, word in enumerate(words) if word in (">", "|", "&&")), None)
+                parsed(words[1:end])
 
 
 LAYER = ROOT / "layers/shared/backbeat"
