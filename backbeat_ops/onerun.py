@@ -267,5 +267,5 @@ def _next(made: OneRun) -> list[str]:
         steps.append("backbeat status")
     if made.arguments is not None and ERASED not in str(made.arguments):
         missing = "".join(f" {name}=..." for name in made.left_out)
-        steps.append(f"backbeat again {run_id}{missing} --wait")
+        steps += [f"backbeat replay {run_id}{missing}", f"backbeat again {run_id}{missing} --wait"]
     return steps

@@ -1,4 +1,4 @@
-"""`backbeat runs`, `runs show`, `run` and `again`: look at the ledger, run a task by hand, make a run again."""
+"""`backbeat runs`, `runs show`, `run`, `again` and `replay`: the ledger, and runs made by hand."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +13,7 @@ from backbeat.messages import Message
 from backbeat.models import RunRecord
 from backbeat.tasks import TASKS
 from backbeat_ops import onerun
+from backbeat_ops import replay as replays
 from backbeat_ops import runs as ledger
 from backbeat_ops.commands import completing, logs
 from backbeat_ops.terminal import (
@@ -277,6 +278,40 @@ def again(
     kwargs = ledger.arguments_given(ledger.the_task(run.task), given or [])
     time = not_ahead(context, at or run.logical_time, force)
     _made(onerun.again(stack, run, kwargs, time), wait, timeout, as_json)
+
+
+def replay(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="The run's id; with `#` and its number, a part's.")],
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Arguments that the ledger does not keep, or that are to be others."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a run once more in this process, with your files' code: AWS is only read, and each write is listed instead.
+
+    A condition of a write is not looked at; it counts as met. `breakpoint()` and a debugger work.
+    """
+    stack = the_stack(context)
+    run = onerun.find(run_id.partition("#")[0], datetime.now(UTC).date())
+    kwargs = ledger.arguments_given(ledger.the_task(run.task), given or [])
+    made = replays.replay(stack, replays.message_of(run_id, kwargs, datetime.now(UTC).date()))
+    if as_json:
+        print_json(made)
+    else:
+        console.print(f"{outcome(made.outcome)}  {made.task}, {made.duration_ms / 1000:.2f} s, here", soft_wrap=True)
+        if made.error:
+            console.print(made.error, markup=False, soft_wrap=True)
+        if made.result is not None:
+            console.print(ledger.words(made.result), markup=False, soft_wrap=True)
+        for line in made.traceback:
+            console.print(f"    {line}", markup=False, style="red", soft_wrap=True)
+        console.print(f"\n{counted(len(made.withheld), 'write')} withheld{':' if made.withheld else '.'}")
+        for write in made.withheld:
+            console.print(f"  {replays.told(write)}", markup=False, soft_wrap=True)
+    if made.outcome not in ("succeeded", "skipped", "in parts"):
+        raise typer.Exit(1)
 
 
 def _made(message: Message, wait: bool, timeout: float, as_json: bool) -> None:
