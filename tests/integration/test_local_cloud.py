@@ -208,7 +208,7 @@ def test_on_another_port_functions_run_on_the_kept_data_as_before(
     assert localcloud.stop() is True
     localcloud.start(there)
     localcloud.use(localcloud.endpoint())
-    status = backbeat("status", "--json")
+    status = backbeat("status", "--json", ails=None)
     assert status["endpoint"] == f"http://127.0.0.1:{there}" != f"http://127.0.0.1:{before}"
     ports = {
         url.split("/")[2] for task in status["tasks"].values() for url in (task["queue_url"], task["dead_queue_url"])

@@ -16,7 +16,7 @@ from backbeat.messages import Message, iso
 from backbeat.models import RunRecord
 from backbeat.runtime import Implementation, Run
 from backbeat.tasks import process_media_upload
-from backbeat_ops import commands, status
+from backbeat_ops import commands, pausing, status
 from backbeat_ops.cli import app
 from backbeat_ops.stack import Stack
 
@@ -200,7 +200,9 @@ def test_what_is_at_work_is_listed_with_since_when(media_queue: Queue, monkeypat
         held = Message(task=TASK, id="run-1", sent_at=WHEN, part=part)
         ledger.hold(held, attempt, now + timedelta(seconds=until))
     stack = Stack(STACK)
-    described = {"tasks": {TASK: {"queue_url": media_queue.url, "dead_queue_url": media_queue.dead_url}}}
+    urls = {"queue_url": media_queue.url, "dead_queue_url": media_queue.dead_url}
+    described = {"tasks": {TASK: {"class": "media", "queue": TASK, **urls}}}
+    monkeypatch.setattr(pausing, "mappings", lambda stack: {})
     monkeypatch.setattr(Stack, "describe", lambda self: {"stack": STACK, "endpoint": "here", **described})
     found = status.status(stack)["tasks"][TASK]["at_work"]
     assert [(work["run_id"], work["part"], work["silent"]) for work in found] == [

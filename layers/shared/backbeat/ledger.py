@@ -283,6 +283,14 @@ def number(task: str, day: date) -> int:
     return min(RunRecord.by_start.count(f"{task}#{day}", limit=MOST_COUNTED), MOST_COUNTED)
 
 
+def started_since(task: str, time: datetime) -> int:
+    """How many runs of a task, of the (logical, UTC) days from a time's to today's, have started since."""
+    last = datetime.now(UTC).date()
+    days = [time.date() + timedelta(days=after) for after in range((last - time.date()).days + 1)]
+    found = (RunRecord.by_start.count(f"{task}#{day}", RunRecord.started >= time, limit=MOST_COUNTED) for day in days)
+    return sum(found)
+
+
 def totals(day: date) -> Iterator[DayTotals]:
     """Each task's totals of one (logical, UTC) day."""
     return DayTotals.query(f"totals#{day}")
