@@ -15,6 +15,7 @@ from backbeat_ops.commands import (
     dev,
     doctor,
     invoke,
+    logs,
     mail,
     members,
     new,
@@ -78,6 +79,7 @@ app.command(rich_help_panel=LOCAL)(invoke.invoke)
 app.command(rich_help_panel=TASKS)(status.status)
 app.command(rich_help_panel=TASKS)(doctor.doctor)
 app.add_typer(runs.app, name="runs", rich_help_panel=TASKS)
+app.command(rich_help_panel=TASKS)(logs.logs)
 app.command(rich_help_panel=TASKS)(runs.run)
 app.command(rich_help_panel=TASKS)(runs.again)
 app.command(rich_help_panel=TASKS)(runs.replay)

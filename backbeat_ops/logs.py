@@ -85,6 +85,39 @@ class Tail:
         return streams
 
 
+class Log:
+    """What the functions of a stack log, on AWS or on the local cloud, a look at a time."""
+
+    def __init__(self, stack: str, tasks: Sequence[str], since: datetime) -> None:
+        self._client = boto3.client("logs")
+        self._groups = {task: f"/aws/lambda/{stack}-{task}" for task in tasks}
+        self._since = since
+        self._seen: dict[str, datetime] = {}
+
+    def new(self, now: datetime) -> list[Entry]:
+        """What has been logged since the look before, the oldest first; a function that never ran has no log."""
+        found: list[Entry] = []
+        for task, group in self._groups.items():
+            streams: dict[str, list[tuple[datetime, str]]] = {}
+            pages = self._client.get_paginator("filter_log_events").paginate(
+                logGroupName=group, startTime=round(self._since.timestamp() * 1000)
+            )
+            try:
+                for event in (event for page in pages for event in page["events"]):
+                    stored = datetime.fromtimestamp(event["timestamp"] / 1000, UTC)
+                    known = f"{event['logStreamName']} {event['timestamp']} {event['message']}"
+                    if known not in self._seen:
+                        self._seen[known] = stored
+                        streams.setdefault(event["logStreamName"], []).append((stored, event["message"]))
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                    raise
+            found += [entry for messages in streams.values() for entry in entries(task, messages)]
+        self._since = max(self._since, now - LATEST)
+        self._seen = {known: stored for known, stored in self._seen.items() if stored >= self._since}
+        return sorted(found, key=lambda entry: entry.time)
+
+
 def of_run(
     stack: str, task: str, run_id: str, requests: Sequence[str], since: datetime, until: datetime
 ) -> tuple[list[Entry], str | None]:

@@ -16,6 +16,7 @@ from backbeat.models import RunRecord, SweepPart, SweepRun
 from backbeat.producer import Retry, Task
 from backbeat.tasks import TASKS, Key
 from backbeat_ops import onerun, runs
+from backbeat_ops.logs import Log
 from backbeat_ops.stack import NotFound, Stack
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -216,3 +217,20 @@ def test_a_summary_counts_ends_and_tells_how_long_most_took(aws: None) -> None:
 def test_a_percentile_is_the_nearest_rank(share: int, value: int) -> None:
     assert runs.percentile([1, 2, 3, 4, 5, 6], share) == value
     assert runs.percentile([], share) is None
+
+
+def test_a_log_is_followed_and_no_line_shown_twice(aws: None) -> None:
+    group, client = f"/aws/lambda/{STACK}-{WELCOME}", boto3.client("logs")
+    client.create_log_group(logGroupName=group)
+    client.create_log_stream(logGroupName=group, logStreamName="s")
+
+    def says(text: str, after: int) -> None:
+        stored = round(NOW.timestamp() * 1000) + after
+        client.put_log_events(logGroupName=group, logStreamName="s", logEvents=[{"timestamp": stored, "message": text}])
+
+    log = Log(STACK, [WELCOME, NOTIFY], NOW)
+    says("one", 1)
+    assert [entry.message for entry in log.new(NOW)] == ["one"]
+    says("two", 2)
+    assert [(entry.task, entry.message) for entry in log.new(NOW + timedelta(seconds=1))] == [(WELCOME, "two")]
+    assert log.new(NOW + timedelta(seconds=2)) == []
