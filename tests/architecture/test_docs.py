@@ -1,6 +1,7 @@
 """The documentation names only what there is: make targets, commands and their options, files, parameters."""
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from support import ROOT, resolve, resources, template
 from typer.main import get_command
 
@@ -171,6 +173,17 @@ def test_every_section_that_a_command_names_is_there() -> None:
         text = (ROOT / "docs" / page).read_text("utf-8")
         plain = heading.replace("\\", "")
         assert re.search(rf"^#+ {re.escape(plain)}$", text, re.MULTILINE), f"{page}: {heading}"
+
+
+def test_the_schema_of_json_is_one_and_names_commands_that_are_there() -> None:
+    schema = json.loads((ROOT / "docs/backbeat.schema.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    for name, answer in schema["commands"].items():
+        Draft202012Validator.check_schema({"$defs": schema["$defs"], **answer})
+        assert "--json" in commands()[name]
+    page = (ROOT / "docs/json.md").read_text("utf-8")
+    assert f"Its `version` is {schema['version']}." in page
+    assert {name for name in schema["commands"] if f"`{name.split()[0]}`" not in page} == set()
 
 
 def parsed(words: list[str]) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from botocore.client import BaseClient
+from typer.testing import CliRunner
 
-from backbeat_ops import capacity, pausing
+from backbeat_ops import capacity, commands, pausing
 from backbeat_ops.capacity import Configured, Load, advice
+from backbeat_ops.cli import app
 from backbeat_ops.stack import Stack
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -90,6 +92,9 @@ def test_on_aws_cloudwatch_is_asked_once_for_all_tasks(monkeypatch: pytest.Monke
     monkeypatch.setattr(Stack, "tasks", lambda stack: {"send_welcome_email": task})
     monkeypatch.setattr(capacity, "configured", lambda stack: {"send_welcome_email": GIVEN})
     monkeypatch.setattr(pausing, "paused", lambda stack: {})
+    monkeypatch.setattr(commands.capacity, "the_stack", lambda context: Stack("prod"))
+    assert CliRunner().invoke(app, ["capacity", "--json"]).exit_code == 0
+    asked.clear()
     found = capacity.capacity(Stack("prod"), 24, NOW)
     (welcome,) = found["tasks"]
     assert (welcome["runs"], welcome["busiest_hour"], welcome["p50_ms"], welcome["p95_ms"]) == (42, 40, 120, 900)

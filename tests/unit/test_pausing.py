@@ -97,6 +97,7 @@ def test_status_shows_it_and_doctor_names_it_and_calls_it_no_fault(stack: Stack)
     backbeat("pause", WELCOME, "--for", "1h")
     found = status.status(stack)["tasks"]
     assert [name for name, task in found.items() if task["paused"]] == [WELCOME]
+    assert set(backbeat("status")["tasks"][WELCOME]["paused"]) == {"since", "until"}
     assert f"{WELCOME} is paused since" in CliRunner().invoke(app, ["status"]).output
     patient = doctor.Patient(stack, before=False)
     (named,) = doctor._mappings(patient)
