@@ -94,6 +94,7 @@ app.add_typer(mail.app, name="mail", rich_help_panel=TASKS)
 app.command(rich_help_panel=MEMBERS)(seed.seed)
 app.command(rich_help_panel=MEMBERS)(uploads.upload)
 app.command(rich_help_panel=MEMBERS)(members.restore)
+app.command(rich_help_panel=MEMBERS)(members.unhide)
 app.command(rich_help_panel=MEMBERS)(members.erase)
 app.add_typer(new.app, name="new", rich_help_panel=PROJECT)
 

@@ -3,8 +3,8 @@
 import json
 import os
 import urllib.request
-from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -15,7 +15,7 @@ from backbeat.mail import deliveries, digest, sending
 from backbeat.mail.deliveries import State
 from backbeat.mail.sending import Site
 from backbeat.messages import Message, sortable
-from backbeat.models import Delivery, User
+from backbeat.models import Delivery, User, day_keys
 from backbeat.runtime import Rejected
 from backbeat.tasks import TASKS
 from backbeat_ops.stack import NotFound, Stack
@@ -37,6 +37,31 @@ def listed(days: Sequence[date], state: str | None, limit: int, now: datetime) -
     known = _on_the_local_cloud()
     rows = islice(_rows(now, days, state), limit)
     return [shown(row, now) | known.get(row.message_id, {}) for row in rows]
+
+
+def of_user(user_id: str, state: str | None, limit: int, now: datetime) -> list[dict[str, Any]]:
+    """A user's emails of the last 90 days, for as long as it is remembered to whom a digest went; the newest first.
+
+    Args:
+        user_id: The user.
+        state: Only those in this state.
+        limit: At most so many.
+        now: A time with its time zone.
+    """
+    weeks = range(-1, digest.KEPT // digest.WEEK + 2)
+    ids = [f"welcome:{user_id}", *{digest.delivery_id(user_id, now - week * digest.WEEK) for week in weeks}]
+    rows = sorted(Delivery.batch_get(ids), key=lambda row: row.claimed_at, reverse=True)
+    known = _on_the_local_cloud()
+    found = (shown(row, now) | known.get(row.message_id, {}) for row in rows)
+    return list(islice((item for item in found if state in (None, item["state"])), limit))
+
+
+def most_mailed(task: str, kwargs: Mapping[str, Any], at: datetime) -> int:
+    """How many a run would mail at the most: of a digest for all, everybody who was around in the week before."""
+    if task != "send_content_digest_email" or kwargs.get("user_id") is not None:
+        return 0
+    days = [(at + timedelta(days=days)).date() for days in range(-digest.WEEK.days, digest.WEEK.days + 1)]
+    return sum(User.by_login.count(key) for day in days for key in day_keys(day))
 
 
 def shown(row: Delivery, now: datetime) -> dict[str, Any]:

@@ -100,6 +100,12 @@ def not_ahead(context: typer.Context, time: datetime | None, force: bool) -> dat
     return time
 
 
+def ask_before_mailing(context: typer.Context, most: int, yes: bool) -> None:
+    """Say how many a run would mail, and ask, where SES would really send to them: on AWS."""
+    if most and not yes and on_aws(context):
+        typer.confirm(f"This mails up to {counted(most, 'user')} of {on_aws(context)}. Do it?", abort=True, err=True)
+
+
 def print_json(value: Any, indent: int | None = 2) -> None:
     """Print a value as JSON, and nothing else: a dataclass as an object, a time as ISO 8601 in UTC."""
     typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=indent))

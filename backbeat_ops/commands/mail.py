@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from backbeat_ops import mail
 from backbeat_ops.commands import completing
-from backbeat_ops.terminal import AsJson, Day, ago, answer, print_json, print_table, table, the_stack
+from backbeat_ops.terminal import AsJson, At, Day, ago, answer, print_json, print_table, table, the_stack
 
 COLOURS = {"sent": "green", "unknown": "bold red", "refused": "yellow", "sending": "cyan"}
 
@@ -20,15 +20,20 @@ app = typer.Typer(help="List emails, look at one, settle one that is unknown.", 
 def listing(
     context: typer.Context,
     state: Annotated[Literal["unknown", "refused", "sent"] | None, typer.Option(help="Only those so.")] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="USER_ID", help="Only this user's, of the last 90 days.", show_default="all")
+    ] = None,
     day: Day = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List emails: those unknown, of any day, then those of today and yesterday, the newest first."""
+    if user is not None and day is not None:
+        raise typer.BadParameter("--user lists those of 90 days: leave --day out.")
     the_stack(context)
     now = datetime.now(UTC)
     days = [day.date()] if day else [now.date(), now.date() - timedelta(days=1)]
-    found = mail.listed(days, state, limit, now)
+    found = mail.of_user(user, state, limit, now) if user else mail.listed(days, state, limit, now)
     if as_json:
         print_json(found)
         return
@@ -52,6 +57,7 @@ def preview(
     email: Annotated[Literal["welcome", "content_digest"], typer.Argument(metavar="EMAIL", help="Which email.")],
     user: Annotated[str, typer.Option(metavar="USER_ID", help="Whom it would go to.")],
     locale: Annotated[str | None, typer.Option(help="The language.", show_default="the user's own")] = None,
+    at: At = None,
     to: Annotated[
         Path | None,
         typer.Option(
@@ -63,11 +69,14 @@ def preview(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Render an email for a user into a file, without sending it. Its unsubscribe link does not work."""
+    """Render an email for a user into a file, without sending it. Its unsubscribe link does not work.
+
+    A digest is that of the week before --at: what was chosen in the last 90 days, or would be, with today's texts.
+    """
     file = to or Path(f"{email}-{user}.html")
     if file.suffix not in mail.SUFFIXES:
         raise typer.BadParameter(f"{file} does not end in {', '.join(mail.SUFFIXES[:-1])} or {mail.SUFFIXES[-1]}.")
-    subject, content = mail.preview(the_stack(context), email, user, locale, file.suffix, datetime.now(UTC))
+    subject, content = mail.preview(the_stack(context), email, user, locale, file.suffix, at or datetime.now(UTC))
     file.write_bytes(content)
     answer({"file": str(file.resolve()), "subject": subject}, f"Wrote {file}: {subject}", as_json)
 

@@ -1,4 +1,4 @@
-"""`backbeat restore` and `erase`: members' data, brought back or taken away."""
+"""`backbeat restore`, `unhide` and `erase`: members' data, brought back or taken away."""
 
 import os
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from backbeat.app import erasing
+from backbeat.models import Post
 from backbeat.posts import archive
 from backbeat_ops.stack import NotFound, Stack
 from backbeat_ops.terminal import AsJson, Yes, answer, counted, size, the_stack
@@ -42,6 +43,21 @@ def restore(
     if restored.files:
         text += f" The posts had {counted(restored.files, 'file')} ({size(restored.bytes)}), gone with them."
     answer(restored, text, as_json)
+
+
+def unhide(
+    context: typer.Context,
+    post_id: Annotated[str, typer.Argument(metavar="POST_ID", help="The post.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a post again that cleanup_old_posts has hidden, to whom it was shown before."""
+    stack = the_stack(context)
+    try:
+        shown = Post.unhide(post_id, at=datetime.now(UTC))
+    except Post.DoesNotExist:
+        raise NotFound(f"There is no post {post_id!r} in {stack.name}.") from None
+    became = "is shown again" if shown else "was not hidden"
+    answer({"post_id": post_id, "shown": shown}, f"{post_id} {became}.", as_json)
 
 
 def erase(

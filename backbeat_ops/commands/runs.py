@@ -12,7 +12,7 @@ from backbeat.ledger import FAILED, Outcome
 from backbeat.messages import Message
 from backbeat.models import RunRecord
 from backbeat.tasks import TASKS
-from backbeat_ops import onerun
+from backbeat_ops import mail, onerun
 from backbeat_ops import replay as replays
 from backbeat_ops import runs as ledger
 from backbeat_ops.commands import completing, logs
@@ -23,8 +23,10 @@ from backbeat_ops.terminal import (
     Force,
     Timeout,
     Wait,
+    Yes,
     ago,
     answer,
+    ask_before_mailing,
     console,
     counted,
     errors,
@@ -244,13 +246,16 @@ def run(
     force: Force = False,
     wait: Wait = False,
     timeout: Timeout = 300,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a task now, as if at any time: a new run, whatever ran before."""
     declared = ledger.the_task(task)
     kwargs = ledger.arguments(declared, given or [])
     time = not_ahead(context, at, force) or datetime.now(UTC)
-    _made(ledger.by_hand(the_stack(context).name, declared, kwargs, time), wait, timeout, as_json)
+    stack = the_stack(context)
+    ask_before_mailing(context, mail.most_mailed(task, kwargs, time), yes)
+    _made(ledger.by_hand(stack.name, declared, kwargs, time), wait, timeout, as_json)
 
 
 def again(
@@ -270,6 +275,7 @@ def again(
     force: Force = False,
     wait: Wait = False,
     timeout: Timeout = 300,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a run again: a new one, with its arguments and at its logical time, whatever became of it."""
@@ -277,6 +283,8 @@ def again(
     run = onerun.find(run_id, datetime.now(UTC).date())
     kwargs = ledger.arguments_given(ledger.the_task(run.task), given or [])
     time = not_ahead(context, at or run.logical_time, force)
+    message = onerun.message_of(run, kwargs, time)
+    ask_before_mailing(context, mail.most_mailed(run.task, message.kwargs, message.logical_time), yes)
     _made(onerun.again(stack, run, kwargs, time), wait, timeout, as_json)
 
 

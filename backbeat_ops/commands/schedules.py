@@ -12,7 +12,7 @@ from rich.table import Table
 from backbeat.ledger import Outcome
 from backbeat.messages import iso
 from backbeat.models import RunRecord
-from backbeat_ops import runs, schedules
+from backbeat_ops import mail, runs, schedules
 from backbeat_ops.commands import completing
 from backbeat_ops.deployed import Deployed, NotWorkedOut
 from backbeat_ops.runs import NotSettled
@@ -25,6 +25,7 @@ from backbeat_ops.terminal import (
     Timeout,
     Yes,
     answer,
+    ask_before_mailing,
     console,
     counted,
     errors,
@@ -213,7 +214,14 @@ def _changed(stack: Stack, schedule: Schedule, changes: dict[str, Any], yes: boo
 
 
 @app.command("run")
-def fire(context: typer.Context, name: Name, at: At = None, force: Force = False, as_json: AsJson = False) -> None:
+def fire(
+    context: typer.Context,
+    name: Name,
+    at: At = None,
+    force: Force = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
     """Fire a schedule, enabled or not. A run that has succeeded is not made again."""
     time = not_ahead(context, at, force) or datetime.now(UTC).replace(microsecond=0)
     (schedule,) = schedules.named(the_stack(context).name, [name])
@@ -221,6 +229,7 @@ def fire(context: typer.Context, name: Name, at: At = None, force: Force = False
         new = f"`backbeat run {schedule.task.name} --at {iso(time)}` makes a new one."
         answer(runs.shown(known), f"{runs.as_it_is(known)} {new}", as_json)
         return
+    ask_before_mailing(context, mail.most_mailed(schedule.task.name, {}, time), yes)
     message = schedules.send(schedule, time)
     answer(runs.on_its_queue(message), f"{message.id} is on its queue.", as_json)
 

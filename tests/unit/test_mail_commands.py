@@ -145,3 +145,44 @@ def test_a_preview_is_the_email_and_sends_nothing(stack: Stack, outbox: Outbox, 
     english = backbeat("preview", "welcome", "--user", "user-1", "--locale", "en", "--to", str(tmp_path / "en.html"))
     assert english["subject"] == "Welcome to Backbeat, Ada <b>"
     assert (outbox.mails, list(Delivery.scan())) == ([], [])
+
+
+def test_a_users_own_mails_of_90_days_are_listed(stack: Stack, outbox: Outbox) -> None:
+    User.join("user-2", name="Bo", email="bo@example.net", at=NOW)
+    welcome()
+    welcome("user-2")
+    digest_of = mail.digest.delivery_id("user-1", NOW - timedelta(days=80))
+    row = Delivery.get("welcome:user-1")
+    row.delivery_id, row.email, row.claimed_at = digest_of, "content_digest", NOW - timedelta(days=80)
+    row.save()
+    assert [item["delivery_id"] for item in backbeat("list", "--user", "user-1")] == ["welcome:user-1", digest_of]
+    assert [item["delivery_id"] for item in backbeat("list", "--user", "user-1", "--limit", "1")] == ["welcome:user-1"]
+    assert backbeat("list", "--user", "user-1", "--state", "refused") == []
+    assert "leave --day out" in backbeat("list", "--user", "user-1", "--day", "2026-11-02", code=2)
+
+
+def test_a_digest_is_shown_as_of_any_week(stack: Stack, tmp_path: Path) -> None:
+    User.join("bo", name="Bo", email="bo@example.net", at=NOW - timedelta(days=40))
+    Post.publish("old", author_id="bo", text="Of five weeks ago", at=NOW - timedelta(days=36), hashtags=[])
+    file, at = tmp_path / "digest.txt", NOW - timedelta(days=35)
+    backbeat("preview", "content_digest", "--user", "user-1", "--to", str(file), "--at", at.isoformat())
+    assert "Of five weeks ago" in file.read_text("utf-8")
+    assert "no digest" in backbeat("preview", "content_digest", "--user", "user-1", "--to", str(file), code=1)
+
+
+def test_only_a_digest_for_all_mails_many_and_asks_on_aws(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest_task = "send_content_digest_email"
+    assert mail.most_mailed(digest_task, {}, NOW) == 1
+    assert mail.most_mailed(digest_task, {"user_id": "user-1"}, NOW) == 0
+    assert mail.most_mailed("send_welcome_email", {}, NOW) == 0
+    monkeypatch.setattr(commands.runs, "the_stack", lambda context: stack)
+    queue = Queue(f"{STACK}-emails-{digest_task}")
+
+    def run(*options: str, answer: str = "") -> str:
+        return CliRunner().invoke(app, [*options, "run", digest_task], input=answer, env={"BACKBEAT_STACK": ""}).output
+
+    assert "This mails up to 1 user of prod" in run("--stack", "prod", answer="n\n")
+    assert queue.depth() == (0, 0)
+    run("--stack", "prod", answer="y\n")
+    run()
+    assert queue.depth() == (2, 0)

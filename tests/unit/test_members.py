@@ -120,3 +120,17 @@ def test_what_the_archive_holds_of_a_user_who_is_gone_is_found(archived: str) ->
 def test_a_user_of_whom_there_is_but_the_row_is_erased() -> None:
     done = backbeat("erase", "ann", "--yes")
     assert (done.exit_code, done.stdout.splitlines()[0][:28]) == (0, "Erased the user 'ann': 0 fol")
+
+
+def test_a_hidden_post_is_shown_again() -> None:
+    User.join("ada", name="Ada", email="ada@example.net", at=NOW)
+    Post.publish("p", author_id="ada", text="x", at=NOW, hashtags=[])
+    Post("p").update([Post.visibility.set("hidden"), Post.hidden_from.set("public"), Post.hidden_at.set(NOW)])
+
+    def unhidden(post_id: str) -> Any:
+        return CliRunner().invoke(cli.app, ["unhide", post_id, "--json"])
+
+    assert json.loads(unhidden("p").stdout) == {"post_id": "p", "shown": True}
+    assert Post.get("p").visibility == "public"
+    assert json.loads(unhidden("p").stdout)["shown"] is False
+    assert isinstance(unhidden("q").exception, NotFound)
