@@ -11,6 +11,7 @@ from rich.text import Text
 
 from backbeat.tasks import TASKS
 from backbeat_ops import onerun, runs
+from backbeat_ops.commands import completing
 from backbeat_ops.logs import Entry, Log
 from backbeat_ops.terminal import COLOURS, AsJson, console, errors, print_json, since, the_stack
 
@@ -30,10 +31,15 @@ SPAN = timedelta(minutes=15)
 def logs(
     context: typer.Context,
     task: Annotated[
-        str | None, typer.Argument(metavar="TASK", help="Only this task's.", show_default="all functions")
+        str | None,
+        typer.Argument(
+            metavar="TASK", help="Only this task's.", show_default="all functions", autocompletion=completing.tasks
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
-    run: Annotated[str | None, typer.Option(metavar="ID", help="Only this run's.")] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this run's.", autocompletion=completing.runs)
+    ] = None,
     since: Annotated[
         datetime | None,
         typer.Option(parser=since, metavar="TIME", help="From then on, as `6h` or a time.", show_default="15m"),

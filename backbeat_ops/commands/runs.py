@@ -290,7 +290,12 @@ def again(
 
 def replay(
     context: typer.Context,
-    run_id: Annotated[str, typer.Argument(metavar="ID", help="The run's id; with `#` and its number, a part's.")],
+    run_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="The run's id; with `#` and its number, a part's.", autocompletion=completing.runs
+        ),
+    ],
     given: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Arguments that the ledger does not keep, or that are to be others."),

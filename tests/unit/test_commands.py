@@ -108,7 +108,7 @@ def meant(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def status_of(stack: Stack) -> dict[str, Any]:
         asked.append(stack.name)
-        return {"verdict": {"ok": True}}
+        return {"stack": stack.name, "tasks": {}, "verdict": {"ok": True, "wrong": [], "known": []}}
 
     monkeypatch.setattr(localcloud, "stack", lambda: Stack("the running local cloud's"))
     monkeypatch.setattr(Stack, "bind", lambda stack: None)
