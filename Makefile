@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev django test test-django invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
+.PHONY: help setup run dev django test browser test-django invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,9 +35,12 @@ test-django: setup ## The bridge's tests with the oldest and the newest Django (
 	  .backbeat/django-$$version/bin/python -m pytest tests/unit/bridge || exit 1; \
 	done
 
-test: setup ## Run every test (those of the local cloud one after the other)
-	@$(BIN)/pytest --ignore tests/integration --numprocesses auto
-	@$(BIN)/pytest tests/integration
+browser: setup ## Set up the browser that the tests of pages run in (needs npm; `make test` does it by itself)
+	@$(BIN)/python tests/chromium.py
+
+test: browser ## Run every test (those of the local cloud and of the browser one after the other)
+	@$(BIN)/pytest --ignore tests/integration --ignore tests/browser --numprocesses auto
+	@$(BIN)/pytest tests/integration tests/browser
 
 invoke: setup ## Run a function in Lambda's own image on the running local cloud (FUNCTION=, EVENT=); needs Docker
 	@$(BIN)/backbeat invoke $(FUNCTION) $(EVENT)
