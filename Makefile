@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev django test browser test-django invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
+.PHONY: help setup run dev shots django test browser test-django invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ browser: setup ## Set up the browser that the tests of pages run in (needs npm; 
 test: browser ## Run every test (those of the local cloud and of the browser one after the other)
 	@$(BIN)/pytest --ignore tests/integration --ignore tests/browser --numprocesses auto
 	@$(BIN)/pytest tests/integration tests/browser
+
+shots: browser ## Take docs/console/*.webp, the pictures of the console's pages, anew
+	@BACKBEAT_SHOTS=$(CURDIR)/.backbeat/shots $(BIN)/pytest tests/browser/test_console.py -n0
+	@PYTHONPATH=tests $(BIN)/python tests/browser/shots.py .backbeat/shots docs/console
 
 invoke: setup ## Run a function in Lambda's own image on the running local cloud (FUNCTION=, EVENT=); needs Docker
 	@$(BIN)/backbeat invoke $(FUNCTION) $(EVENT)

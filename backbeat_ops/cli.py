@@ -11,6 +11,7 @@ from backbeat.queues import QueueNotFound
 from backbeat_ops.commands import (
     capacity,
     cloud,
+    console,
     dead,
     dev,
     doctor,
@@ -77,6 +78,7 @@ app.command(rich_help_panel=LOCAL)(dev.dev)
 app.command(rich_help_panel=LOCAL)(cloud.down)
 app.command(rich_help_panel=LOCAL)(invoke.invoke)
 app.command(rich_help_panel=TASKS)(status.status)
+app.command(rich_help_panel=TASKS)(console.console)
 app.command(rich_help_panel=TASKS)(doctor.doctor)
 app.add_typer(runs.app, name="runs", rich_help_panel=TASKS)
 app.command(rich_help_panel=TASKS)(logs.logs)

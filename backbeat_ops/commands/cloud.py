@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from backbeat_ops import deployment, localcloud, sample, uploads
 from backbeat_ops.commands.uploads import show
+from backbeat_ops.console.server import Console
 from backbeat_ops.stack import Stack, delete
 from backbeat_ops.status import depth
 from backbeat_ops.terminal import AsJson, Yes, answer, errors, on_aws
@@ -39,8 +40,11 @@ def up(
         try:
             _bring_up(with_sample, as_json)
             if not once:
-                errors.print("\nCtrl-C stops the local cloud; its data is kept.")
-                _wait_while_it_runs()
+                console = Console(localcloud.stack())
+                with console.beside():
+                    errors.print(f"\nThe console: {console.url}", soft_wrap=True)
+                    errors.print("Ctrl-C stops the local cloud; its data is kept.")
+                    _wait_while_it_runs()
         except KeyboardInterrupt:
             if once:
                 raise

@@ -35,8 +35,8 @@ def test_errors_and_requests_to_other_machines_are_noted(chromium: Browser, watc
     faults = watched(context)
     page = context.new_page()
     page.set_content(A_PAGE + "<img src='http://192.0.2.1/picture.png' alt=''><script>console.error('oh')</script>")
-    page.evaluate("setTimeout(() => { throw new Error('thrown') }, 0)")
-    page.wait_for_timeout(0)
+    with context.expect_event("weberror"):
+        page.evaluate("setTimeout(() => { throw new Error('thrown') }, 0)")
     context.close()
     assert "asks http://192.0.2.1/picture.png" in faults
     assert "oh" in faults

@@ -4,42 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Backbeat, any_port
+from support import Backbeat
 
-from backbeat_ops import deployment, localcloud, sample
+from backbeat_ops import localcloud
 from backbeat_ops.stack import Stack
-
-
-@pytest.fixture(scope="session")
-def local_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A local cloud of the tests' own, with the template deployed to it."""
-    before = dict(os.environ)
-    localcloud.HOME = tmp_path_factory.mktemp("local-cloud")
-    try:
-        localcloud.start(any_port())
-        localcloud.use(localcloud.endpoint())
-        deployment.deploy(lambda line: None)
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        localcloud.stop()
-
-
-@pytest.fixture
-def cloud(local_cloud: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """The deployed stack, with this process pointed at it and its models bound to it."""
-    before = dict(os.environ)
-    stack = localcloud.stack()
-    stack.bind()
-    yield stack
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture
@@ -65,9 +37,3 @@ def backbeat(cloud: Stack) -> Backbeat:
         return json.loads(done.stdout) if "--json" in arguments else done.stdout
 
     return run
-
-
-@pytest.fixture(scope="session")
-def photo() -> bytes:
-    """A 12-megapixel photo with an orientation and a place in its metadata."""
-    return sample.photo()

@@ -1,0 +1,1 @@
+"""The console's pages, each with its routes in `ROUTES`, and a template of the same name."""

@@ -1,0 +1,113 @@
+"""Dead letters: by cause; one edited and tried, then all of its kind; or discarded with a reason."""
+
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from backbeat.ledger import SETTLED
+from backbeat_ops import dead
+from backbeat_ops.console import views
+from backbeat_ops.console.jobs import Job
+from backbeat_ops.dead import Done
+
+SHOWN = 50
+SECONDS_FOR_ONE = 120
+
+
+def context(request: Request) -> dict[str, Any]:
+    """What the list shows: the causes."""
+    query = request.query_params
+    found = dead.chosen(dead.look(), query.get("class") or None, query.get("task") or None)
+    return {
+        "title": "Dead letters",
+        "causes": [asdict(cause) for cause in dead.causes(found)],
+        "number": len({(letter.task, letter.id) for letter in found}),
+    }
+
+
+def cause(request: Request) -> dict[str, Any]:
+    """What the page of one cause shows: its letters."""
+    letters = dead.chosen(dead.look(), cause=request.path_params["cause"])
+    (found, *_) = dead.causes(letters)
+    return {"title": found.reason, "cause": asdict(found), "letters": [dead.brief(each) for each in letters[:SHOWN]]}
+
+
+def letter(request: Request) -> dict[str, Any]:
+    """What the page of one letter shows."""
+    found = dead.find(request.query_params.get("id", ""))[0]
+    return {"title": found.id, "letter": dead.shown(found), "draft": dead.draft(found)}
+
+
+def retry(request: Request, form: dict[str, Any]) -> Response:
+    """Send one letter again, edited or as it is, and watch its next attempt; or all of a cause."""
+    stack_jobs = request.app.state.jobs
+    if form.get("cause"):
+        wanted = dead.chosen(dead.look(), cause=str(form["cause"]))
+
+        def all_of_them(job: Job) -> str:
+            def progress(done: int) -> None:
+                job.done = done
+
+            return told(dead.retry(wanted, progress=progress), "sent to its queue")
+
+        job = stack_jobs.start(f"Retrying {wanted[0].task}", "/dead", len(wanted), all_of_them)
+        return views.went(f"/work/{job.number}")
+    found = dead.find(str(form.get("id") or ""))
+    body = dead.edited(found[0], str(form["text"])) if form.get("text") else None
+
+    def one(job: Job) -> str:
+        before = dead.run_of(found[0])
+        done = dead.send_edited(found, body) if body is not None else dead.retry(found)
+        if done.failed or done.missed:
+            return told(done, "sent")
+        run = dead.outcome_of(found[0], before, SECONDS_FOR_ONE)
+        job.done = 1
+        if run is None:
+            return f"It is on its queue; nothing was heard of it within {SECONDS_FOR_ONE} s."
+        why = f": {run.error}" if run.error and run.outcome in SETTLED and run.outcome != "succeeded" else "."
+        return f"Its run has {run.outcome}{why}" if run.outcome == "succeeded" else f"Its run is {run.outcome}{why}"
+
+    job = stack_jobs.start(f"Trying {found[0].id}", "/dead", 1, one)
+    return views.went(f"/work/{job.number}")
+
+
+def discard(request: Request, form: dict[str, Any]) -> Response:
+    """Delete letters; the ledger keeps for which reason."""
+    reason = str(form.get("reason") or "")
+    if form.get("cause"):
+        wanted = dead.chosen(dead.look(), cause=str(form["cause"]))
+    else:
+        wanted = dead.find(str(form.get("id") or ""))
+    if not 0 < len(reason.strip()) <= dead.LONGEST_REASON:
+        raise ValueError(f"A reason has 1 to {dead.LONGEST_REASON} characters; the ledger keeps it.")
+
+    def work(job: Job) -> str:
+        def progress(done: int) -> None:
+            job.done = done
+
+        return told(dead.discard(wanted, reason, progress=progress), "discarded")
+
+    job = request.app.state.jobs.start(f"Discarding {wanted[0].task}", "/dead", len(wanted), work)
+    return views.went(f"/work/{job.number}")
+
+
+def told(done: Done, what: str) -> str:
+    """What became of letters, in a sentence."""
+    parts = [f"{len(done.done):,} {what}"]
+    if done.failed:
+        first = next(iter(done.failed.items()))
+        parts.append(f"{len(done.failed):,} could not be: {first[0]}: {first[1]}")
+    if done.missed:
+        parts.append(f"{len(done.missed):,} are gone, or are looked at by somebody else")
+    return "; ".join(parts) + "."
+
+
+ROUTES = [
+    *views.page("/dead", "dead.html", context),
+    *views.page("/dead/letter", "dead_letter.html", letter),
+    *views.page("/dead/cause/{cause}", "dead_cause.html", cause),
+    views.action("/dead/retry", retry),
+    views.action("/dead/discard", discard),
+]

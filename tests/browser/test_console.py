@@ -1,0 +1,188 @@
+"""The console in a browser, over the local cloud: each page on every screen, and what an operator does there.
+
+`make shots` keeps the pictures for docs/console.md.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from backbeat import queues
+from backbeat.tasks import TASKS
+from backbeat_ops import localcloud, sample, schedules
+from backbeat_ops.stack import Stack
+
+Shots = Callable[..., list[Path]]
+PATIENCE = 60_000
+"""Milliseconds in which a function has surely run."""
+
+
+@pytest.fixture(scope="module")
+def address(local_cloud: None) -> Iterator[str]:
+    """The address that `backbeat console` prints, over the sample's network."""
+    before = dict(os.environ)
+    localcloud.stack().bind()
+    sample.seed(datetime.now(UTC))
+    os.environ.clear()
+    os.environ.update(before)
+    console = subprocess.Popen(
+        [Path(sys.executable).parent / "backbeat", "console", "--port", "0", "--json"],
+        env={**os.environ, "BACKBEAT_HOME": str(localcloud.HOME), "BACKBEAT_STACK": "", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert console.stdout
+    lines = []
+    for line in console.stdout:
+        lines.append(line)
+        if line.startswith("}"):
+            break
+    yield json.loads("".join(lines))["url"]
+    console.terminate()
+    console.communicate(timeout=20)
+
+
+@pytest.fixture
+def at(page: Page, address: str, cloud: Stack) -> Callable[[str], None]:
+    """Go to a page of the console."""
+    page.goto(address)
+
+    def go(path: str) -> None:
+        page.goto(address.partition("/?")[0] + path)
+
+    return go
+
+
+def test_every_page_on_every_screen(page: Page, at: Callable[[str], None], shots: Shots) -> None:
+    for name, path in {
+        "tasks": "/tasks",
+        "task": "/tasks/send_notification",
+        "schedules": "/schedules",
+        "runs": "/runs",
+        "mail": "/mail",
+        "insights": "/insights",
+        "now": "/",
+    }.items():
+        at(path)
+        expect(page.locator("h1").first).to_be_visible()
+        expect(page.locator(".fault")).to_have_count(0)
+        shots(name)
+
+
+def test_a_photo_is_dropped_in_and_seen(page: Page, at: Callable[[str], None], photo: bytes, shots: Shots) -> None:
+    at("/media")
+    dropped = {"name": "sunrise.jpg", "mimeType": "image/jpeg", "buffer": photo}
+    page.get_by_label("A photo or a video").set_input_files(dropped)
+    expect(page.get_by_text("ready", exact=True)).to_be_visible(timeout=PATIENCE)
+    picture = page.get_by_role("img", name="800.webp")
+    expect(picture).to_be_visible()
+    for image in page.locator("main img").all():
+        image.scroll_into_view_if_needed()
+        expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("image => image.naturalWidth") > 0
+    page.evaluate("scrollTo(0, 0)")
+    shots("media")
+
+
+def test_what_is_no_photo_is_refused_with_why(page: Page, at: Callable[[str], None]) -> None:
+    at("/media")
+    page.get_by_label("A photo or a video").set_input_files(
+        {"name": "text.jpg", "mimeType": "image/jpeg", "buffer": b"this is a text, and no picture at all"}
+    )
+    expect(page.get_by_role("heading", name="Why it was refused")).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_dead_letter_is_edited_and_tried(page: Page, at: Callable[[str], None], cloud: Stack, shots: Shots) -> None:
+    task = TASKS["send_notification"]
+    for number in range(3):
+        kwargs = {"user_id": f"user-{number + 1}", "kind": "like", "text": ""}
+        queues.put(task.queue_name(cloud.name), task.message(kwargs, datetime.now(UTC)).to_json())
+    at("/")
+    expect(page.get_by_role("link", name="3 dead letters of default")).to_be_visible(timeout=PATIENCE)
+    shots("dead-now")
+    at("/dead?task=send_notification")
+    shots("dead")
+    page.get_by_role("link", name="invalid_text").click()
+    page.locator("tbody a.mono").first.click()
+    message = page.get_by_label("The message")
+    message.fill(message.input_value().replace('"text": ""', '"text": "Ada likes your post"'))
+    shots("dead-letter")
+    page.get_by_role("button", name="Try it").click()
+    expect(page.get_by_text("Its run has succeeded.")).to_be_visible(timeout=PATIENCE)
+    at("/dead?task=send_notification")
+    expect(page.locator(".badge.bad")).to_have_text("2")
+    page.locator("tbody a").first.click()
+    page.get_by_label("Why they are not needed").fill("nobody is there")
+    page.get_by_role("button", name="Discard all").click()
+    expect(page.get_by_text("2 discarded.")).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_schedule_is_edited(page: Page, at: Callable[[str], None], cloud: Stack, shots: Shots) -> None:
+    name = "update_trending_hashtags"
+    (before,) = schedules.named(cloud.name, [name])
+    at(f"/schedules/{name}")
+    page.get_by_label(re.compile("^Expression")).fill("cron(17 4 * * ? *)")
+    page.get_by_role("button", name="Show the times").click()
+    expect(page.get_by_role("heading", name="daily 04:17")).to_be_visible()
+    shots("schedule")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("daily 04:17, UTC")).to_be_visible()
+    (after,) = schedules.named(cloud.name, [name])
+    assert after.definition["ScheduleExpression"] == "cron(17 4 * * ? *)"
+    schedules.change(after, ScheduleExpression=before.definition["ScheduleExpression"])
+
+
+def test_a_wrong_expression_is_refused_in_a_sentence(page: Page, at: Callable[[str], None]) -> None:
+    at("/schedules/update_trending_hashtags")
+    page.get_by_label(re.compile("^Expression")).fill("cron(every day)")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("update_trending_hashtags")
+
+
+def test_the_digest_of_last_week_is_shown(page: Page, at: Callable[[str], None], shots: Shots) -> None:
+    at("/mail/look?email=content_digest&user=user-1&locale=fr")
+    frame = page.frame_locator("iframe[title='The email']")
+    expect(frame.locator("h1").first).to_be_visible()
+    shots("mail-look")
+    page.get_by_role("link", name="headers").click()
+    expect(page.get_by_text("List-Unsubscribe-Post")).to_be_visible()
+
+
+def test_a_task_is_run_from_its_form_and_its_run_is_seen(page: Page, at: Callable[[str], None], shots: Shots) -> None:
+    at("/tasks/send_notification")
+    page.get_by_label(re.compile("^user_id")).fill("user-2")
+    page.get_by_label(re.compile("^kind")).fill("like")
+    page.get_by_label(re.compile("^text")).fill("Ada likes your post")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator("#sent a").click()
+    expect(page.get_by_text("succeeded").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("user-2").first).to_be_visible()
+    shots("run")
+    page.get_by_label("kind", exact=True).fill("like")
+    page.get_by_label("text", exact=True).fill("Ada likes your post")
+    now = page.locator("main time").first.text_content()
+    expect(page.locator("main time").first).not_to_have_text(now or "")  # it lives, and what is typed stays
+    page.get_by_role("button", name="Replay").click()
+    expect(page.get_by_role("heading", name="The replay; nothing was written")).to_be_visible(timeout=PATIENCE)
+
+
+def test_the_scheme_is_switched_and_kept(page: Page, at: Callable[[str], None]) -> None:
+    page.emulate_media(color_scheme="light")
+    at("/runs")
+    page.get_by_role("button", name="Dark").press("Enter")
+    at("/tasks")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 18, 24)"
+
+
+def test_nobody_else_is_let_in(page: Page, address: str) -> None:
+    """A fresh profile without the token sees nothing; the refusal is no error of the page's."""
+    answer = page.request.get(address.partition("?")[0])
+    assert answer.status == 401
