@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from backbeat import queues
+from backbeat import aws, queues
 from backbeat.tasks import TASKS
 from backbeat_ops import localcloud, sample, schedules
 from backbeat_ops.stack import Stack
@@ -102,6 +102,8 @@ def test_what_is_no_photo_is_refused_with_why(page: Page, at: Callable[[str], No
 
 def test_a_dead_letter_is_edited_and_tried(page: Page, at: Callable[[str], None], cloud: Stack, shots: Shots) -> None:
     task = TASKS["send_notification"]
+    left = queues.queue_url(queues.dead_queue(task.queue_name(cloud.name)))
+    aws.sqs().purge_queue(QueueUrl=left)  # what other tests of this local cloud left
     for number in range(3):
         kwargs = {"user_id": f"user-{number + 1}", "kind": "like", "text": ""}
         queues.put(task.queue_name(cloud.name), task.message(kwargs, datetime.now(UTC)).to_json())
