@@ -24,6 +24,7 @@ from backbeat.models import (
     User,
     day_key,
     delete_all,
+    readable,
     update_if,
 )
 from backbeat_django.mapping import Kind, mapping
@@ -118,7 +119,7 @@ def fetch(kind: str, keys: Sequence[Key]) -> dict[Key, Model]:
     hash_name, range_name = model._hash_keyname, model._range_keyname
     ours = {ours_of(kind, key): key for key in keys}
     found = {}
-    for row in model.batch_get(list(ours), consistent_read=True):
+    for row in readable(model, ours, consistent_read=True):  # one that cannot be read is written anew
         its = getattr(row, hash_name or "")
         found[ours[(its, getattr(row, range_name)) if range_name else its]] = row
     return found

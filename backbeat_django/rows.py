@@ -8,9 +8,8 @@ from typing import Any
 
 from django.db.models import Count, Q
 from django.utils import timezone
-from pynamodb.models import Model
 
-from backbeat.models import Comment, Follow, Like, Post, Token, User, day_key, slice_key
+from backbeat.models import Comment, Follow, Like, Post, Row, Token, User, day_key, slice_key
 from backbeat.posts import hashtags
 from backbeat_django.mapping import COUNTERS, VISIBILITIES, Kind, follow, mapping
 from backbeat_django.outbox import Key, as_id
@@ -18,7 +17,7 @@ from backbeat_django.outbox import Key, as_id
 Attributes = dict[str, Any]
 """What a row of ours is to hold, by attribute; None where it is to hold nothing."""
 
-MODELS: Mapping[str, type[Model]] = {
+MODELS: Mapping[str, type[Row]] = {
     "user": User,
     "post": Post,
     "comment": Comment,

@@ -68,7 +68,7 @@ def shown(row: Delivery, now: datetime) -> dict[str, Any]:
     """A delivery as plain values."""
     known = row.to_simple_dict()
     found = {name: known.get(name) for name in FIELDS} | {"claimed_at": row.claimed_at}
-    if row.state == State.SENDING and row.lease_until < now:
+    if row.state == State.SENDING and deliveries.is_silent(row, now):
         found |= {"state": State.UNKNOWN.value, "reason": "the sender went silent"}
     return found
 

@@ -18,7 +18,19 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex
 
-from backbeat.models import Changed, Check, Delete, Token, User, day_key, delete_if, update_if, write_together
+from backbeat.models import (
+    Changed,
+    Check,
+    Delete,
+    Token,
+    User,
+    day_key,
+    delete_if,
+    each,
+    readable,
+    update_if,
+    write_together,
+)
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -31,6 +43,7 @@ from backbeat.sweeps import (
     held,
     in_parts,
     last_run,
+    note_in,
     partitions,
     spread,
     walk,
@@ -61,6 +74,7 @@ class TokensCleaned:
         away: Users who stayed away too long.
         renewed: Tokens that were due, but renewed or seen since.
         needed: Tokens put off, as another that lives on needs them.
+        unreadable: Rows that cannot be read; the log names them.
     """
 
     access: int
@@ -71,6 +85,7 @@ class TokensCleaned:
     away: int
     renewed: int
     needed: int
+    unreadable: int
 
 
 @implementation(cleanup_expired_tokens)
@@ -94,8 +109,8 @@ def handle(run: Run, idle_days: int = 30, full: bool = False) -> TokensCleaned |
         advance(run.task.name, run.now)
         advance(run.task.name, away_since, "away_since")
         total = add_up(tallies)
-        kinds = {kind: total[kind] for kind in ("access", "refresh", "session", "blacklist", "other")}
-        return TokensCleaned(**kinds, away=total["away"], renewed=total["renewed"], needed=total["needed"])
+        kinds = ("access", "refresh", "session", "blacklist", "other")
+        return TokensCleaned(**{name: total[name] for name in (*kinds, "away", "renewed", "needed", "unreadable")})
 
     return in_parts(run, plan=lambda: plan(run, away_since, full), work=work, finish=finish)
 
@@ -118,7 +133,8 @@ def clean_expired(page: list[Token], now: datetime, tally: Counter[str]) -> None
     found_on = {(row.user_id, row.token_id): row.due_day for row in page}
     families: dict[str, set[str]] = defaultdict(set)
     others: list[Token] = []
-    for token in Token.batch_get(list(found_on)):
+    broken = note_in(tally)
+    for token in readable(Token, found_on, broken):
         if token.expires_at is None or token.expires_at > now:
             continue  # later on its day, or renewed
         if token.due_day != found_on[token.user_id, token.token_id]:
@@ -131,7 +147,8 @@ def clean_expired(page: list[Token], now: datetime, tally: Counter[str]) -> None
         clean_families(user_id, names, now, tally)
     banned = [(token.user_id, token.bans) for token in others if token.kind == "blacklist" and token.bans]
     lifetimes = {
-        (token.user_id, token.token_id): token.expires_at for token in Token.batch_get(banned, consistent_read=True)
+        (token.user_id, token.token_id): token.expires_at
+        for token in readable(Token, banned, broken, consistent_read=True)
     }
     for token in others:
         needed_until = lifetimes.get((token.user_id, token.bans)) if token.kind == "blacklist" else None
@@ -148,7 +165,7 @@ def clean_families(user_id: str, families: Collection[str], now: datetime, tally
     of a user are one partition, so that a token exchanged just now is seen.
     """
     members: dict[str, list[Token]] = defaultdict(list)
-    for token in Token.query(user_id, consistent_read=True):
+    for token in each(Token.query(user_id, consistent_read=True), note_in(tally)):
         if token.kind == "refresh" and token.family in families and token.expires_at:
             members[token.family].append(token)
     for family in members.values():
@@ -176,17 +193,19 @@ def put_off(token: Token, until: datetime, tally: Counter[str]) -> None:
 
 def clean_unseen(page: list[Token], away_since: datetime, tally: Counter[str]) -> None:
     """Delete the sessions of a page that were not seen since."""
-    for token in Token.batch_get([(row.user_id, row.token_id) for row in page]):
+    for token in readable(Token, [(row.user_id, row.token_id) for row in page], note_in(tally)):
         if token.last_seen_at and token.last_seen_at <= away_since:
             delete(token, as_read(Token.last_seen_at, token.last_seen_at), tally)
 
 
 def clean_away(page: list[User], away_since: datetime, tally: Counter[str]) -> None:
     """Delete all tokens, but not the bans, of the users of a page who did not log in since."""
-    for user in User.batch_get([row.user_id for row in page]):
+    broken = note_in(tally)
+    for user in readable(User, [row.user_id for row in page], broken):
         if user.last_login_at is None or user.last_login_at > away_since or user.last_login_at == user.created_at:
             continue  # here, or of whom it is not known when they logged in, as after an import
-        tokens = [token for token in Token.query(user.user_id, consistent_read=True) if token.kind != "blacklist"]
+        theirs = each(Token.query(user.user_id, consistent_read=True), broken)
+        tokens = [token for token in theirs if token.kind != "blacklist"]
         if tokens:
             tally["away"] += 1
         for token in tokens:

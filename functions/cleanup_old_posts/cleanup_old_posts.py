@@ -23,7 +23,7 @@ from pynamodb.expressions.update import Action
 from backbeat import queues
 from backbeat.aws import dynamodb, s3
 from backbeat.messages import Message
-from backbeat.models import Changed, Comment, DayCounts, Like, Post, day_key, delete_post, update_if
+from backbeat.models import Changed, Comment, DayCounts, Like, Post, day_key, delete_post, readable, update_if
 from backbeat.posts import archive
 from backbeat.posts.archive import Entry
 from backbeat.posts.files import delete_files, files_of
@@ -40,6 +40,7 @@ from backbeat.sweeps import (
     held,
     in_parts,
     last_run,
+    note_in,
     partitions,
     spread,
     walk,
@@ -49,6 +50,8 @@ from backbeat.tasks import cleanup_old_posts
 OLD = timedelta(days=365)
 GRACE = timedelta(days=30)
 FEW_VIEWS = 10
+NEEDED = ("author_id", "created_at")
+"""What a post's row must have, so that it can be told how old it is, and on whose count it is."""
 HOPS = 5
 """How often a part may send itself on: the survey and the taking are one chain of messages (`sweeps.MOST_HOPS`)."""
 BRAKE = 0.05
@@ -65,6 +68,7 @@ class Surveyed:
         to_delete: Posts to archive and delete.
         to_show: Hidden posts to show again, as someone cared for them since.
         bytes: How much the posts to hide and to delete take up: their rows, and in mode `report` their files.
+        unreadable: Posts whose rows cannot be read; the log names them.
         next: The id of the run that takes them; none in mode `report`, or where there is nothing to take.
     """
 
@@ -73,6 +77,7 @@ class Surveyed:
     to_delete: int
     to_show: int
     bytes: int
+    unreadable: int
     next: str | None
 
 
@@ -88,6 +93,7 @@ class Taken:
         comments: Comments deleted with their posts.
         files: Versions of files deleted with their posts.
         bytes: The size of those files.
+        unreadable: Posts whose rows cannot be read by now; the log names them.
         restore: What `backbeat restore` brings the deleted posts back by, and shows the hidden ones again.
     """
 
@@ -98,6 +104,7 @@ class Taken:
     comments: int
     files: int
     bytes: int
+    unreadable: int
     restore: str
 
 
@@ -150,7 +157,7 @@ def look(run: Run, mode: str, spec: Json, cursor: Json | None, tally: Tally) -> 
 
     def list_due(page: list[Post], tally: Counter[str]) -> None:
         due: dict[str, Any] = {"hide": [], "delete": [], "show": []}
-        for post in Post.batch_get([row.post_id for row in page]):
+        for post in readable(Post, [row.post_id for row in page], note_in(tally), needs=NEEDED):
             if spec["index"] == "by_touch" and is_listed_elsewhere(post, spec):
                 continue
             tally["posts"] += 1
@@ -218,7 +225,15 @@ def decide(run: Run, mode: str, found: Counter[str]) -> Surveyed:
         following = f"{run.id}/take"
         taking = Message(task=run.task.name, id=following, kwargs={"survey": run.id}, sent_at=run.now)
         queues.put(run.task.queue, taking.to_json())
-    return Surveyed(found["posts"], found["hide"], found["delete"], found["show"], found["bytes"], following)
+    return Surveyed(
+        posts=found["posts"],
+        to_hide=found["hide"],
+        to_delete=found["delete"],
+        to_show=found["show"],
+        bytes=found["bytes"],
+        unreadable=found["unreadable"],
+        next=following,
+    )
 
 
 # The taking
@@ -243,7 +258,7 @@ def take(run: Run, survey: str, spec: Json, cursor: Json | None, tally: Tally) -
     taken, pages = Counter(tally), spec["keys"]
     for number in range(cursor or 0, len(pages)):
         due = json.loads(s3().get_object(Bucket=archive.bucket(), Key=pages[number])["Body"].read())
-        for post in Post.batch_get(due["hide"] + due["show"], consistent_read=True):
+        for post in readable(Post, due["hide"] + due["show"], note_in(taken), needs=NEEDED, consistent_read=True):
             taken[hide_or_show(post, run.now)] += 1
         page = pages[number].removeprefix(f"surveys/{survey}/").removesuffix(".json")
         delete(survey, page, due["delete"], run.now, taken)
@@ -280,7 +295,7 @@ def delete(survey: str, page: str, post_ids: list[str], now: datetime, taken: Co
     if archive.exists(survey, page):
         entries = archive.read(archive.manifest_key(survey, page))
     else:
-        posts = Post.batch_get(post_ids, consistent_read=True)
+        posts = readable(Post, post_ids, note_in(taken), needs=NEEDED, consistent_read=True)
         due = [post.post_id for post in posts if due_for(post, now) == "delete"]
         entries = [entry for post_id in due if (entry := archive.entry_of(post_id))]
         if entries:
@@ -325,7 +340,7 @@ def sum_up(run: Run, survey: str, taken: Counter[str]) -> Taken:
     first = s3().list_objects_v2(Bucket=archive.bucket(), Prefix=f"surveys/{survey}/", MaxKeys=1)["Contents"][0]
     page = json.loads(s3().get_object(Bucket=archive.bucket(), Key=first["Key"])["Body"].read())
     advance(run.task.name, datetime.fromisoformat(page["as_of"]))
-    names = ("hidden", "deleted", "shown", "changed", "comments", "files", "bytes")
+    names = ("hidden", "deleted", "shown", "changed", "comments", "files", "bytes", "unreadable")
     return Taken(**{name: taken[name] for name in names}, restore=survey)
 
 

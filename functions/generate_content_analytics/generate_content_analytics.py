@@ -11,7 +11,7 @@ first run, one after more than 400 days, and one with `full`, count all days fro
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -27,8 +27,11 @@ from backbeat.models import (
     Delivery,
     Post,
     Report,
+    Unreadable,
     User,
     day_keys,
+    each,
+    readable,
     report_files,
     reports_bucket,
     save_if,
@@ -36,7 +39,7 @@ from backbeat.models import (
     update_if,
 )
 from backbeat.runtime import InParts, Run, implementation
-from backbeat.sweeps import LONGEST_GAP, PartDone, Tally, advance, in_parts, last_run
+from backbeat.sweeps import LONGEST_GAP, PartDone, Tally, advance, in_parts, last_run, note_in
 from backbeat.tasks import generate_content_analytics
 from backbeat.text import cut
 from report import LONGEST_TEXT, DayReport, TopPost, to_csv, to_html, to_json
@@ -73,6 +76,7 @@ class Reported:
         page: The key of its page in the reports bucket.
         restated: Earlier days whose figures had changed.
         recounted: Days whose stored counts had to be corrected, other than those reported.
+        unreadable: Rows that cannot be read; the log names them.
     """
 
     day: str
@@ -83,6 +87,7 @@ class Reported:
     page: str
     restated: list[str]
     recounted: int
+    unreadable: int
 
 
 @implementation(generate_content_analytics)
@@ -102,7 +107,7 @@ def _plan(run: Run, full: bool) -> list[dict[str, Any]]:
     Where no day has been counted yet, or all are asked for, that is all of the indexes.
     """
     now, yesterday = run.now, run.now.date() - DAY
-    known = [row for row in DayCounts.query("counts", consistent_read=True) if _is_day(row.day)]
+    known = [row for row in each(DayCounts.query("counts", consistent_read=True)) if _is_day(row.day)]
     counted = max((row.as_of for row in known if row.as_of), default=None)
     last = last_run(run.task.name, now) or (counted if counted and now - counted <= LONGEST_GAP else None)
     first = min(yesterday, last.date() if last else yesterday) - DAY * RESTATED
@@ -158,13 +163,15 @@ def _count_index(spec: dict[str, Any]) -> Tally:
 def _count_shard(spec: dict[str, Any]) -> Tally:
     """Count one shard of the days to report."""
     shard, days = spec["shard"], [date.fromisoformat(day) for day in spec["days"]]
-    active = _active(shard, days)
+    active, unreadable = _active(shard, days), Counter[str]()
     counts: dict[str, dict[str, int]] = {}
     reports: dict[str, dict[str, Any]] = {}
     for day in days:
         partition = f"{day}#{shard}"
-        posts = _posts(partition)
-        comments = [row.created_at for row in Comment.by_day.query(partition)]
+        posts = _posts(partition, note_in(unreadable))
+        comments = [
+            row.created_at for row in each(Comment.by_day.query(partition), note_in(unreadable), needs=["created_at"])
+        ]
         hours = Counter(time.hour for time in [*(post.created_at for post in posts), *comments])
         counts[f"{day}"] = {"posts": len(posts), "comments": len(comments), "users": User.by_day.count(partition)}
         reports[f"{day}"] = {
@@ -173,7 +180,7 @@ def _count_shard(spec: dict[str, Any]) -> Tally:
             "top": [_top_post(post) for post in _most_liked(posts)],
             "emails": Delivery.by_shelf.count(partition, filter_condition=Delivery.state == "sent"),
         }
-    return {"counts": counts, "reports": reports, "changes": spec["changes"]}
+    return {"counts": counts, "reports": reports, "changes": spec["changes"], **unreadable}
 
 
 def _count_again(spec: dict[str, Any]) -> Tally:
@@ -203,11 +210,11 @@ def _active(shard: int, days: Sequence[date]) -> dict[date, list[int]]:
     return counts
 
 
-def _posts(partition: str) -> list[Post]:
+def _posts(partition: str, broken: Callable[[Unreadable], object]) -> list[Post]:
     """The posts of a partition of the index by day, with what a report needs of them."""
     ids = [row.post_id for row in Post.by_day.query(partition)]
     wanted = ["post_id", "author_id", "visibility", "created_at", "likes_count", "comments_count"]
-    return list(Post.batch_get(ids, attributes_to_get=wanted)) if ids else []
+    return list(readable(Post, ids, broken, needs=["author_id", "created_at"], attributes_to_get=wanted))
 
 
 def _most_liked(posts: list[Post]) -> list[Post]:
@@ -248,12 +255,13 @@ def _finish(tallies: list[Tally], run: Run) -> Reported:
         page=f"daily/{last.day}/report.html",
         restated=[f"{day}" for day in changed if day != days[-1]],
         recounted=len(corrected - {f"{day}" for day in days}),
+        unreadable=sum(tally.get("unreadable", 0) for tally in tallies),
     )
 
 
 def _store_counts(tallies: list[Tally], now: datetime) -> tuple[dict[str, dict[str, int]], set[str]]:
     """Store each day's counts that differ from those known; return all days' counts, and which were stored."""
-    rows = {row.day: row for row in DayCounts.query("counts", consistent_read=True)}
+    rows = {row.day: row for row in each(DayCounts.query("counts", consistent_read=True))}
     counted: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(KINDS, 0))
     everything = [tally["all"] for tally in tallies if "all" in tally]
     if everything:
@@ -335,8 +343,8 @@ def _shown(ids: Collection[str]) -> dict[str, dict[str, str]]:
     """What a report shows of posts, by id, but for those that are gone, or public no longer."""
     wanted = ["post_id", "author_id", "text", "visibility"]
     return {
-        post.post_id: {"post_id": post.post_id, "author_id": post.author_id, "text": cut(post.text, LONGEST_TEXT)}
-        for post in (Post.batch_get(ids, attributes_to_get=wanted) if ids else ())
+        post.post_id: {"post_id": post.post_id, "author_id": post.author_id, "text": cut(post.text or "", LONGEST_TEXT)}
+        for post in readable(Post, ids, needs=["author_id"], attributes_to_get=wanted)
         if post.visibility == "public"
     }
 
@@ -357,12 +365,12 @@ def _store(report: DayReport, now: datetime) -> bool:
 def _load(first: date, last: date) -> list[DayReport]:
     """The stored reports of some days, in order."""
     rows = Report.query("daily", Report.day.between(f"{first}", f"{last}"), consistent_read=True)
-    return [DayReport.from_json(row.figures) for row in rows]
+    return [DayReport.from_json(row.figures) for row in each(rows)]
 
 
 def _publish_from(days: list[date]) -> None:
     """Write the files of the first day whose report is not published, and of the days after, whose pages show it."""
-    rows = list(Report.query("daily", Report.day.between(f"{days[0]}", f"{days[-1]}"), consistent_read=True))
+    rows = list(each(Report.query("daily", Report.day.between(f"{days[0]}", f"{days[-1]}"), consistent_read=True)))
     unpublished = [row for row in rows if not row.published]
     if not unpublished:
         return
@@ -379,7 +387,7 @@ def _refresh(days: Collection[str]) -> None:
 
     Posts were edited or deleted, or taken out of a report whose files are deleted.
     """
-    for row in (row for day in days for row in Report.query("daily", Report.day == day, consistent_read=True)):
+    for row in (row for day in days for row in each(Report.query("daily", Report.day == day, consistent_read=True))):
         known = row.figures["top_posts"]
         shown = _shown({post["post_id"] for post in known})
         top = [{**post, **shown[post["post_id"]]} for post in known if post["post_id"] in shown]
@@ -404,8 +412,7 @@ def _publish(day: date) -> None:
             as_csv: (to_csv(report), "text/csv; charset=utf-8"),
             as_html: (page, "text/html; charset=utf-8"),
         }
-        (newest,) = Report.query("daily", scan_index_forward=False, limit=1)
-        if newest.day == f"{day}":
+        if Report.newest_day() == f"{day}":
             files["latest.html"] = (page, "text/html; charset=utf-8")
         for key, (text, kind) in files.items():
             s3().put_object(Bucket=reports_bucket(), Key=key, Body=text.encode(), ContentType=kind)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from backbeat.models import Changed, Post, update_if
+from backbeat.models import Changed, Post, readable, update_if
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -25,6 +25,7 @@ from backbeat.sweeps import (
     in_parts,
     last_run,
     not_newer,
+    note_in,
     partitions,
     spread,
     walk,
@@ -48,11 +49,13 @@ class PostsScored:
         posts: Posts examined.
         changed: Posts whose score was not what it should be, and is now.
         busy: Posts left for the next run, as their counts kept changing.
+        unreadable: Posts whose rows cannot be read; the log names them.
     """
 
     posts: int
     changed: int
     busy: int
+    unreadable: int
 
 
 @implementation(update_post_engagement_scores)
@@ -69,7 +72,7 @@ def handle(run: Run, full: bool = False) -> PostsScored | InParts | PartDone:
     def finish(tallies: list[Tally]) -> PostsScored:
         advance(run.task.name, run.now)
         total = add_up(tallies)
-        return PostsScored(total["posts"], total["changed"], total["busy"])
+        return PostsScored(total["posts"], total["changed"], total["busy"], total["unreadable"])
 
     return in_parts(run, plan=lambda: plan(run, full), work=work, finish=finish)
 
@@ -104,7 +107,7 @@ def engagement_score(likes: float, comments: float, shares: float, views: float,
 
 def rescore(page: list[Post], now: datetime, made_before: str | None, tally: Counter[str]) -> None:
     """Score a page of posts (of those made before a day, where one is given), and write the scores that differ."""
-    for post in Post.batch_get([row.post_id for row in page]):
+    for post in readable(Post, [row.post_id for row in page], note_in(tally), needs=["created_at"]):
         if made_before and post.day and post.day.partition("#")[0] >= made_before:
             continue
         tally["posts"] += 1

@@ -8,7 +8,7 @@ twice at once: a tally, a week and a row are written whole, and only where they 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from math import log
@@ -23,12 +23,15 @@ from backbeat.models import (
     Post,
     Save,
     TrendingHashtags,
+    Unreadable,
     day_keys,
+    each,
     save_if,
     write_together,
 )
 from backbeat.posts import hashtags
 from backbeat.runtime import Run, Skipped, implementation
+from backbeat.sweeps import note_in
 from backbeat.tasks import update_trending_hashtags
 
 T = TypeVar("T")
@@ -53,6 +56,8 @@ TALLIES_KEPT = timedelta(days=9)
 WEEKS_KEPT = timedelta(days=37)
 UNUSED_KEPT = timedelta(days=40)
 
+Broken = Callable[[Unreadable], object]
+"""What is told of a row that cannot be read."""
 Tally = Mapping[str, Mapping[str, int]]
 """Who used a hashtag: by its spelling, by author, in how many posts."""
 
@@ -68,6 +73,7 @@ class Trends:
         hours_counted: Hours that were counted from the posts.
         hours_changed: Of these, how many had changed.
         rows_written: Hashtags whose row had to be written.
+        unreadable: Rows that cannot be read, posts' and tallies'; the log names them.
     """
 
     trending: list[str]
@@ -76,6 +82,7 @@ class Trends:
     hours_counted: int
     hours_changed: int
     rows_written: int
+    unreadable: int
 
 
 @implementation(update_trending_hashtags)
@@ -85,10 +92,13 @@ def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
     board = _board()
     if board and board.as_of > run.now:
         return Skipped(f"a newer run, of {board.as_of:%Y-%m-%d %H:%M} UTC, has been made")
-    tallies = _tallies(until)
-    counted = _hours_to_count(until, board.as_of if board and not full else None)
+    unreadable: Counter[str] = Counter()
+    broken = note_in(unreadable)
+    tallies = _tallies(until, broken)
+    # A tally that cannot be read does not say which hour it is of.
+    counted = _hours_to_count(until, board.as_of if board and not full and not unreadable else None)
     changed = 0
-    for hour, tally in _count_posts(counted):
+    for hour, tally in _count_posts(counted, broken):
         if tally != tallies.get(hour, {}):
             chunks = _split_tally(tally)
             _save_chunks(_day(hour), f"T{hour:%H}", chunks, run.now, hour + TALLIES_KEPT)
@@ -97,9 +107,9 @@ def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
             tallies[hour] = tally
             changed += 1
     week = count(tallies.values())
-    ranked = rank(week, [_week_before(until, number, run.now, full) for number in range(1, WEEKS_BEFORE + 1)])
+    ranked = rank(week, [_week_before(until, number, run.now, full, broken) for number in range(1, WEEKS_BEFORE + 1)])
     trending = ranked[:top]
-    written = _save_rows(week, trending, board, run.now)
+    written = _save_rows(week, trending, board, run.now, broken)
     _save_week(until, week, run.now)
     Changed.note("trending", "#")
     _save(TrendingHashtags(tags=[asdict(trend) for trend in trending], as_of=run.now))
@@ -110,6 +120,7 @@ def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
         hours_counted=len(counted),
         hours_changed=changed,
         rows_written=written,
+        unreadable=unreadable.total(),
     )
 
 
@@ -276,40 +287,50 @@ def _number(hour: datetime) -> int:
     return int(hour.timestamp()) // 3600
 
 
-def _count_posts(hours: Sequence[datetime]) -> Iterator[tuple[datetime, Tally]]:
+def _count_posts(hours: Sequence[datetime], broken: Broken) -> Iterator[tuple[datetime, Tally]]:
     """Each hour's tally, counted from its public posts; hours that follow each other are read in one go."""
     start = 0
     for end in range(1, len(hours) + 1):
         if end < len(hours) and hours[end] == hours[end - 1] + HOUR and _day(hours[end]) == _day(hours[start]):
             continue
         read: dict[datetime, dict[str, Counter[str]]] = {hour: defaultdict(Counter) for hour in hours[start:end]}
-        for post in _tagged_posts(hours[start], hours[end - 1] + HOUR):
+        for post in _tagged_posts(hours[start], hours[end - 1] + HOUR, broken):
             for tag in sorted(post.hashtags)[: hashtags.MOST_TAGS]:  # rows that are older may have more
                 read[_hour(post.tagged_at)][tag][post.author_id] += 1
         yield from read.items()
         start = end
 
 
-def _tagged_posts(start: datetime, end: datetime) -> Iterator[Post]:
+def _tagged_posts(start: datetime, end: datetime, broken: Broken) -> Iterator[Post]:
     """The public posts with hashtags from `start` up to but not including `end`, both on one day."""
     for partition in day_keys(start.date()):
         times = Post.tagged_at.between(start, end - timedelta(microseconds=1))
-        yield from (post for post in Post.tagged_by_day.query(partition, times) if post.visibility == "public")
+        posts = each(Post.tagged_by_day.query(partition, times), broken, needs=["author_id"])
+        yield from (post for post in posts if post.visibility == "public" and post.hashtags)
 
 
-def _tallies(until: datetime) -> dict[datetime, Tally]:
+def _tallies(until: datetime, broken: Broken) -> dict[datetime, Tally]:
     """The stored tallies of the week before `until`, by hour."""
     first = until - WEEK
     tallies: dict[datetime, dict[str, dict[str, int]]] = {}
     for days in range(8):
         day = first + timedelta(days=days)
-        for row in HashtagTally.query(_day(day), consistent_read=True):
-            hour = day.replace(hour=int(row.chunk[1:3]))
+        for chunk, content in _unpacked(_day(day), broken):
+            hour = day.replace(hour=int(chunk[1:3]))
             if first <= hour < until:
                 tally = tallies.setdefault(hour, {})
-                for tag, authors in row.unpack().items():
+                for tag, authors in content.items():
                     tally.setdefault(tag, {}).update(authors)
     return dict(tallies)
+
+
+def _unpacked(period: str, broken: Broken) -> Iterator[tuple[str, Any]]:
+    """The names and contents of a period's chunks that can be read."""
+    for row in each(HashtagTally.query(period, consistent_read=True), broken):
+        try:
+            yield row.chunk, row.unpack()
+        except Unreadable as error:
+            broken(error)
 
 
 def _split_tally(tally: Tally) -> list[Any]:
@@ -329,20 +350,24 @@ def _split_tally(tally: Tally) -> list[Any]:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _week_before(until: datetime, number: int, now: datetime, full: bool) -> Week:
+def _week_before(until: datetime, number: int, now: datetime, full: bool, broken: Broken) -> Week:
     """The week that ended so many weeks before the last midnight, as it was counted then, or else from its posts."""
     end = until.replace(hour=0) - WEEK * number
-    stored = None if full else _load_week(end)
+    stored = None if full else _load_week(end, broken)
     if stored is None:
         hours = [end - HOUR * ago for ago in range(WEEK // HOUR, 0, -1)]
-        stored = count(tally for _, tally in _count_posts(hours))
+        stored = count(tally for _, tally in _count_posts(hours, broken))
         _save_week(end, stored, now)
     return stored
 
 
-def _load_week(end: datetime) -> Week | None:
-    chunks = [row.unpack() for row in HashtagTally.query(_week_key(end), consistent_read=True)]
-    if not chunks:
+def _load_week(end: datetime, broken: Broken) -> Week | None:
+    """A week as it was stored; None where it was not, or not all of it can be read."""
+    unread: list[Unreadable] = []
+    chunks = [chunk for _, chunk in _unpacked(_week_key(end), unread.append)]
+    for error in unread:
+        broken(error)
+    if not chunks or unread:
         return None
     tags = {tag: Tag(*counts) for chunk in chunks for tag, counts in chunk["tags"].items()}
     return Week(chunks[0]["authors"], tags)
@@ -367,14 +392,16 @@ def _board() -> TrendingHashtags | None:
         return None
 
 
-def _save_rows(week: Week, trending: Sequence[Trend], board: TrendingHashtags | None, now: datetime) -> int:
+def _save_rows(
+    week: Week, trending: Sequence[Trend], board: TrendingHashtags | None, now: datetime, broken: Broken
+) -> int:
     """Write the rows of the hashtags whose counts or mark differ from the last run's; return how many."""
     marked = {trend.tag for trend in trending}
     was_marked: dict[str, str] = {}
     old: Mapping[str, Tag] = {}
     if board:
         was_marked = {entry["tag"]: entry["shown"] for entry in board.tags}
-        old_week = _load_week(_hour(board.as_of))
+        old_week = _load_week(_hour(board.as_of), broken)
         old = old_week.tags if old_week else {}
     rows: list[Hashtag] = []
     for tag in sorted({*was_marked, *old, *week.tags}):
@@ -431,7 +458,7 @@ def _save_chunks(period: str, prefix: str, chunks: Sequence[Any], now: datetime,
 def _delete_chunks(period: str, prefix: str, first: int, now: datetime) -> None:
     """Delete the chunks from a number on, which a larger whole has left, but for those of a newer run."""
     left = HashtagTally.chunk.between(f"{prefix}#{first:03}", f"{prefix}#999")
-    for row in HashtagTally.query(period, left, consistent_read=True):
+    for row in HashtagTally.query(period, left, consistent_read=True, attributes_to_get=["period", "chunk", "as_of"]):
         if row.as_of <= now:
             row.delete()
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pynamodb.expressions.update import Action
 
-from backbeat.models import Changed, Follow, Post, User, slice_keys, update_if
+from backbeat.models import Changed, Follow, Post, User, readable, slice_keys, update_if
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
     Json,
@@ -30,6 +30,7 @@ from backbeat.sweeps import (
     in_parts,
     last_run,
     not_newer,
+    note_in,
     partitions,
     spread,
     walk,
@@ -53,12 +54,14 @@ class UsersCounted:
         changed: Users whose counts were wrong and are now true.
         drift: By how much they were wrong: the differences, summed up without their signs.
         busy: Users left for the next run, as they were touched while, or just before, they were recounted.
+        unreadable: Users whose rows cannot be read; the log names them.
     """
 
     users: int
     changed: int
     drift: int
     busy: int
+    unreadable: int
 
 
 @implementation(update_user_statistics)
@@ -79,7 +82,7 @@ def handle(run: Run, full: bool = False) -> UsersCounted | InParts | PartDone:
     def finish(tallies: list[Tally]) -> UsersCounted:
         advance(run.task.name, run.now)
         total = add_up(tallies)
-        return UsersCounted(total["users"], total["changed"], total["drift"], total["busy"])
+        return UsersCounted(**{name: total[name] for name in ("users", "changed", "drift", "busy", "unreadable")})
 
     return in_parts(run, plan=lambda: plan(run, full), work=work, finish=finish)
 
@@ -103,7 +106,7 @@ def recount(page: list[User], now: datetime, tally: Counter[str], touched: bool)
 
     Who was touched is listed as changed all the same: an application shows the counts of the last run.
     """
-    for user in User.batch_get([row.user_id for row in page]):
+    for user in readable(User, [row.user_id for row in page], note_in(tally)):
         tally["users"] += 1
         if user.touched_at and user.touched_at > now - SETTLED:
             tally["busy"] += 1

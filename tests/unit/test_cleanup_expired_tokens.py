@@ -23,6 +23,7 @@ NOTHING = {
     "away": 0,
     "renewed": 0,
     "needed": 0,
+    "unreadable": 0,
 }
 
 

@@ -80,18 +80,18 @@ def test_after_an_outage_what_was_young_before_it_fades_as_far_as_it_does(posts:
 
 def test_a_full_run_takes_a_post_with_a_bad_date(posts: None, queue: Queue) -> None:
     Post.new("first", author_id="ann", text="", created_at=datetime(1, 1, 1, tzinfo=UTC), likes_count=1).save()
-    assert run_at(handle, queue, NIGHT, full=True) == {"posts": 5, "changed": 5, "busy": 0}
+    assert run_at(handle, queue, NIGHT, full=True) == {"posts": 5, "changed": 5, "busy": 0, "unreadable": 0}
     assert scores()["first"] == 0.3
 
 
 def test_the_young_are_scored_and_only_what_differs_is_written(posts: None, queue: Queue, calls: Calls) -> None:
-    assert run_at(handle, queue, NIGHT) == {"posts": 3, "changed": 3, "busy": 0}
+    assert run_at(handle, queue, NIGHT) == {"posts": 3, "changed": 3, "busy": 0, "unreadable": 0}
     assert scores() == {"new": 6, "week": 3, "quiet": 0, "old": None}
     post = Post.get("new")
     assert (post.score_version, post.score_as_of) == (VERSION, NIGHT)
     calls.clear()
     again = run_at(handle, queue, NIGHT + timedelta(hours=1))
-    assert again == {"posts": 3, "changed": 0, "busy": 0}
+    assert again == {"posts": 3, "changed": 0, "busy": 0, "unreadable": 0}
     assert calls.number("UpdateItem", "PostsTable") == 0
     fading = run_at(handle, queue, NIGHT + DAY)
     assert fading["changed"] == calls.number("UpdateItem", "PostsTable") == 2, "the quiet one stays 0"
@@ -123,12 +123,17 @@ def test_a_full_run_scores_posts_that_were_imported(posts: None, queue: Queue) -
     add("imported", 100 * DAY, views_count=20)
     run_at(handle, queue, NIGHT + timedelta(hours=1))
     assert scores()["imported"] is None
-    assert run_at(handle, queue, NIGHT + timedelta(hours=2), full=True) == {"posts": 5, "changed": 2, "busy": 0}
+    assert run_at(handle, queue, NIGHT + timedelta(hours=2), full=True) == {
+        "posts": 5,
+        "changed": 2,
+        "busy": 0,
+        "unreadable": 0,
+    }
     assert scores() == {"new": 6, "week": 3, "quiet": 0, "old": 0.7, "imported": 2}
 
 
 def test_a_full_run_of_an_empty_network_comes_to_nothing(queue: Queue) -> None:
-    assert run_at(handle, queue, NIGHT, full=True) == {"posts": 0, "changed": 0, "busy": 0}
+    assert run_at(handle, queue, NIGHT, full=True) == {"posts": 0, "changed": 0, "busy": 0, "unreadable": 0}
 
 
 def test_a_like_between_reading_and_writing_counts(posts: None, queue: Queue, calls: Calls) -> None:
@@ -170,7 +175,12 @@ def test_short_of_time_it_sends_itself_on(posts: None, queue: Queue, monkeypatch
     monkeypatch.setattr(sweeps, "PAGE", 1)
     monkeypatch.setattr(sweeps, "MOST_OF_A_KIND", 250)
     add("twin", timedelta(hours=3), likes_count=2)
-    assert run_at(handle, queue, NIGHT, Context(remaining_ms=20_000)) == {"posts": 4, "changed": 4, "busy": 0}
+    assert run_at(handle, queue, NIGHT, Context(remaining_ms=20_000)) == {
+        "posts": 4,
+        "changed": 4,
+        "busy": 0,
+        "unreadable": 0,
+    }
 
 
 def test_the_events_are_what_the_queue_delivers(posts: None, queue: Queue) -> None:

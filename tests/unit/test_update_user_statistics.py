@@ -72,7 +72,7 @@ def network(aws: None, few_parts: None) -> None:
 def test_the_first_run_counts_everyone_and_writes_only_what_is_wrong(network: None, queue: Queue, calls: Calls) -> None:
     result = run_at(handle, queue, NIGHT)
     assert calls.number("UpdateItem", "UsersTable") == 2
-    assert result == {"users": 6, "changed": 2, "drift": 8 + 4, "busy": 0}
+    assert result == {"users": 6, "changed": 2, "drift": 8 + 4, "busy": 0, "unreadable": 0}
     assert kept() == true()
     assert sweeps.watermark(TASK) == NIGHT
 
@@ -88,6 +88,7 @@ def test_run_again_there_is_nothing_to_write(network: None, queue: Queue, calls:
         "changed": 0,
         "drift": 0,
         "busy": 0,
+        "unreadable": 0,
     }
     assert calls.number("UpdateItem", "UsersTable") == 0
 

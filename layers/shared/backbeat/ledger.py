@@ -17,7 +17,7 @@ from pynamodb.expressions.update import Action
 
 from backbeat.logs import without_addresses
 from backbeat.messages import LONGEST_FIELD, MOST_FAULTS, Message, iso, shortened
-from backbeat.models import IN_FLIGHT, DayTotals, Flight, RunRecord, delete_if, update_if
+from backbeat.models import IN_FLIGHT, DayTotals, Flight, RunRecord, delete_if, each, readable, update_if
 from backbeat.producer import DECLARED
 
 KEPT = timedelta(days=30)
@@ -224,7 +224,7 @@ def in_flight(task: str | None = None) -> list[Flight]:
     of_task = Flight.key.startswith(f"{task}#") if task else None
     kept = Flight.expires > datetime.now(UTC)  # DynamoDB deletes up to days late
     found = Flight.query(IN_FLIGHT, of_task, filter_condition=kept, consistent_read=True)
-    return sorted(found, key=lambda flight: flight.since)
+    return sorted(each(found, needs=["since", "until"]), key=lambda flight: flight.since)
 
 
 def _flight(message: Message) -> Flight:
@@ -274,7 +274,8 @@ def find(message: Message) -> RunRecord | None:
 def recent(task: str, day: date, limit: int) -> list[RunRecord]:
     """A task's runs of one (logical, UTC) day, those that started last first, at most `limit`."""
     newest = RunRecord.by_start.query(f"{task}#{day}", scan_index_forward=False, limit=limit)
-    found = RunRecord.batch_get([(run.task_day, run.run_id) for run in newest])
+    needed = ("task", "task_class", "logical_time", "outcome", "started")
+    found = readable(RunRecord, [(run.task_day, run.run_id) for run in each(newest)], needs=needed)
     return sorted(found, key=lambda run: run.started, reverse=True)
 
 
@@ -293,7 +294,7 @@ def started_since(task: str, time: datetime) -> int:
 
 def totals(day: date) -> Iterator[DayTotals]:
     """Each task's totals of one (logical, UTC) day."""
-    return DayTotals.query(f"totals#{day}")
+    return each(DayTotals.query(f"totals#{day}"))
 
 
 def _row(message: Message) -> RunRecord:

@@ -25,6 +25,7 @@ from backbeat.aws import is_local, sqs, stack_name
 from backbeat.ledger import AlreadySucceeded, Attempt, Claimed, Outcome
 from backbeat.logs import logger, without_addresses
 from backbeat.messages import InvalidMessage, Message, as_json, shortened
+from backbeat.models import Unreadable
 from backbeat.producer import InvalidTaskArguments, Task
 from backbeat.queues import dead_queue, queue_url
 
@@ -308,6 +309,8 @@ class Implementation(Generic[R]):
             outcome = Outcome.SUCCEEDED
         except Rejected as rejected:
             outcome, reason, error = Outcome.REJECTED, rejected.reason, str(rejected)
+        except Unreadable as unreadable:
+            outcome, reason, error = Outcome.REJECTED, "unreadable_row", str(unreadable)
         except NotYet as not_yet:
             outcome, reason, error = Outcome.RETRYING, "not_yet", str(not_yet)
         except Exception as failure:  # whatever a task raises is a failed attempt

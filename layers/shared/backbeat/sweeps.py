@@ -22,8 +22,9 @@ from pynamodb.models import Model
 
 from backbeat import ledger, queues
 from backbeat.ledger import Attempt, Outcome
+from backbeat.logs import logger
 from backbeat.messages import as_json
-from backbeat.models import SweepPart, SweepRun, Watermark, day_keys, save_if
+from backbeat.models import PAGE, SweepPart, SweepRun, Unreadable, Watermark, day_keys, save_if
 from backbeat.runtime import InParts, NotYet, Run, for_ledger
 
 R = TypeVar("R")
@@ -42,8 +43,6 @@ LARGEST_SPEC = 200_000
 LONGEST_GAP = timedelta(days=400)
 """How long ago a task's last run may be for the next to look for what has changed since. After a longer gap it looks at
 all there is, as the first does, rather than ask for every day of the gap."""
-PAGE = 100
-"""Rows that are worked on at a time: as many as one BatchGetItem reads."""
 SECONDS_TO_STOP = 30
 """With less time left, a part saves how far it has come and sends itself on."""
 
@@ -142,6 +141,16 @@ def walk(
         if number < len(partitions) and run.seconds_left < SECONDS_TO_STOP:
             return Unfinished([number, last], dict(counted))
     return dict(counted)
+
+
+def note_in(tally: Counter[str]) -> Callable[[Unreadable], None]:
+    """What `readable` and `each` tell of a row that cannot be read: the log names it, and the tally counts it."""
+
+    def note(error: Unreadable) -> None:
+        logger.warning("unreadable", extra={"why": str(error)})
+        tally["unreadable"] += 1
+
+    return note
 
 
 def add_up(tallies: Iterable[Tally]) -> Counter[str]:

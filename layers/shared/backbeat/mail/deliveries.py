@@ -16,7 +16,7 @@ from enum import StrEnum
 from pynamodb.expressions.update import Action
 
 from backbeat.logs import without_addresses
-from backbeat.models import Delivery, day_key, day_keys, shard_of, shards, update_if
+from backbeat.models import Delivery, day_key, day_keys, each, shard_of, shards, update_if
 from backbeat.runtime import NotYet, Rejected, Run
 
 LEASE = timedelta(seconds=60)
@@ -142,7 +142,7 @@ def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedel
         raise AlreadySent(row)
     if row.state == State.UNKNOWN:
         raise Unknown(row)
-    if row.state == State.SENDING and row.lease_until < now:
+    if row.state == State.SENDING and is_silent(row, now):
         settle_unknown(row, f"the sender of attempt {row.attempt} went silent")
         if row.state == State.UNKNOWN:
             raise Unknown(row)
@@ -217,7 +217,7 @@ def settle_by_hand(delivery_id: str, *, sent: bool) -> Delivery:
         NotUnknown: It is not unknown.
     """
     row = Delivery.get(delivery_id, consistent_read=True)
-    if row.state == State.SENDING and row.lease_until < datetime.now(UTC):
+    if row.state == State.SENDING and is_silent(row, datetime.now(UTC)):
         settle_unknown(row, f"the sender of attempt {row.attempt} went silent")
     state, word = (State.SENT, "sent") if sent else (State.REFUSED, "to be sent again")
     if row.state != State.UNKNOWN or not _settle(
@@ -227,18 +227,23 @@ def settle_by_hand(delivery_id: str, *, sent: bool) -> Delivery:
     return row
 
 
+def is_silent(row: Delivery, now: datetime) -> bool:
+    """Whether the sender of a delivery in `sending` is taken to be gone."""
+    return row.lease_until is None or row.lease_until < now
+
+
 def unsettled(now: datetime) -> Iterator[Delivery]:
     """All deliveries of which nobody can say at `now` whether they were sent, oldest first within a shard."""
     for shard in shards():
-        for row in Delivery.by_shelf.query(f"open#{shard}"):
-            if row.state == State.UNKNOWN or row.lease_until < now:
+        for row in each(Delivery.by_shelf.query(f"open#{shard}")):
+            if row.state == State.UNKNOWN or is_silent(row, now):
                 yield row
 
 
 def of_day(day: date) -> Iterator[Delivery]:
     """All deliveries claimed on a (UTC) day that are sent or refused, newest first within a shard."""
     for shelf in day_keys(day):
-        yield from Delivery.by_shelf.query(shelf, scan_index_forward=False)
+        yield from each(Delivery.by_shelf.query(shelf, scan_index_forward=False))
 
 
 def _open_shelf(delivery_id: str) -> str:

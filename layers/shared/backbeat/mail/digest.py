@@ -7,22 +7,17 @@ whatever language they were written, as nothing says which that is.
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
-
-from pynamodb.models import Model
 
 from backbeat.logs import logger
 from backbeat.mail import names
 from backbeat.mail.sending import Site
-from backbeat.models import DigestSelection, Follow, Post, User, day_keys, save_if
+from backbeat.models import DigestSelection, Follow, Post, Unreadable, User, day_keys, readable, save_if
 from backbeat.text import cut, one_line, shows
-
-M = TypeVar("M", bound=Model)
 
 MOST_POSTS = 1_000
 POSTS_EACH = 10
@@ -31,8 +26,8 @@ LONGEST_TEXT = 240
 """Characters of a post that a digest shows."""
 PICTURE_SIDE = 320
 """The longest side of a picture that a digest shows, in pixels."""
-PAGE = 100
-"""Rows that are read at once: as many as one BatchGetItem reads."""
+NEEDED = ("author_id", "created_at")
+"""What a post's row must have to be in a digest."""
 WEEK = timedelta(days=7)
 KEPT = timedelta(days=90)
 """How long it is remembered what a week's digest was made of, and to whom it went."""
@@ -125,7 +120,7 @@ def choose(now: datetime) -> list[str]:
 
     candidates = (
         post
-        for post in _readable(Post, of_the_week())
+        for post in readable(Post, of_the_week(), _note, needs=NEEDED)
         if post.visibility == "public" and now - WEEK <= post.created_at < now
     )
     return [post.post_id for post in heapq.nsmallest(MOST_POSTS, candidates, key=rank)]
@@ -147,10 +142,10 @@ def load(now: datetime) -> list[Chosen]:
         ids = DigestSelection.get(f"digest#{week_of(now)}", "posts", consistent_read=True).post_ids
     except DigestSelection.DoesNotExist:
         ids = choose(now)
-    posts = {post.post_id: post for post in _readable(Post, ids) if post.visibility == "public"}
+    posts = {post.post_id: post for post in readable(Post, ids, _note, needs=NEEDED) if post.visibility == "public"}
     authors = {
         user.user_id: names.shown(user.name)
-        for user in _readable(User, {post.author_id for post in posts.values()})
+        for user in readable(User, {post.author_id for post in posts.values()}, _note)
         if not user.deleted_at
     }
     chosen = (
@@ -191,22 +186,8 @@ def _entry(post: Chosen, followed: bool, site: Site) -> Entry:
     )
 
 
-def _readable(model: type[M], ids: Iterable[str]) -> Iterator[M]:
-    """Rows of a table by their ids, without those that cannot be read: one broken row is not everybody's."""
-    left = iter(ids)
-    while page := list(islice(left, PAGE)):
-        yield from _readable_of(model, page)
-
-
-def _readable_of(model: type[M], ids: list[str]) -> list[M]:
-    try:
-        return list(model.batch_get(ids))
-    except (TypeError, ValueError) as error:  # what DynamoDB itself may raise is neither
-        if len(ids) == 1:
-            logger.warning("unreadable", extra={"table": model.__name__, "id": ids[0], "why": str(error)})
-            return []
-        half = len(ids) // 2
-        return _readable_of(model, ids[:half]) + _readable_of(model, ids[half:])
+def _note(error: Unreadable) -> None:
+    logger.warning("unreadable", extra={"why": str(error)})
 
 
 def _chosen(post: Post, author: str) -> Chosen | None:

@@ -27,7 +27,7 @@ from backbeat.logs import logger
 from backbeat.mail import deliveries, names, unsubscribing
 from backbeat.mail.addresses import InvalidAddress, normal_form
 from backbeat.mail.deliveries import AlreadySent, State, Unknown
-from backbeat.models import User
+from backbeat.models import Unreadable, User
 from backbeat.runtime import NotYet, Rejected, Run
 from backbeat.text import one_line
 
@@ -131,8 +131,8 @@ def recipient(user_id: str) -> User:
     """
     try:
         return User.get(user_id, consistent_read=True)
-    except (TypeError, ValueError) as error:  # what DynamoDB itself may raise is neither
-        raise Rejected("unreadable_user", f"the row of user {user_id!r} cannot be read: {error}") from error
+    except Unreadable as error:
+        raise Rejected("unreadable_user", str(error)) from error
 
 
 def not_written_to(user: User) -> str | None:

@@ -14,7 +14,22 @@ Table names come from the environment (`POSTS_TABLE`, ...), as the template hand
 """
 
 from backbeat.models.arguments import InvalidArgument
-from backbeat.models.base import Check, Delete, Save, Update, delete_all, delete_if, save_if, update_if, write_together
+from backbeat.models.base import (
+    PAGE,
+    Check,
+    Delete,
+    Row,
+    Save,
+    Unreadable,
+    Update,
+    delete_all,
+    delete_if,
+    each,
+    readable,
+    save_if,
+    update_if,
+    write_together,
+)
 from backbeat.models.changes import CHANGES_KEPT, Changed
 from backbeat.models.keys import day_key, day_keys, shard_of, shards, slice_key, slice_keys
 from backbeat.models.mail import Delivery, DigestSelection
@@ -32,6 +47,7 @@ __all__ = [
     "CHANGES_KEPT",
     "IN_FLIGHT",
     "NOTIFICATION_KEPT",
+    "PAGE",
     "TABLES",
     "Activity",
     "Changed",
@@ -51,6 +67,7 @@ __all__ = [
     "Notification",
     "Post",
     "Report",
+    "Row",
     "RunRecord",
     "Save",
     "SweepPart",
@@ -58,6 +75,7 @@ __all__ = [
     "Token",
     "TokenReused",
     "TrendingHashtags",
+    "Unreadable",
     "Update",
     "User",
     "Watermark",
@@ -67,6 +85,8 @@ __all__ = [
     "delete_all",
     "delete_if",
     "delete_post",
+    "each",
+    "readable",
     "report_files",
     "reports_bucket",
     "save_if",

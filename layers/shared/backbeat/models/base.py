@@ -1,12 +1,13 @@
-"""What all models share: time-outs, writes on a condition, and transactions."""
+"""What all models share: time-outs, rows that cannot be read, writes on a condition, and transactions."""
 
 import itertools
+import logging
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import botocore.session
 from pynamodb.connection import Connection
@@ -29,7 +30,108 @@ class Table:
     max_retry_attempts = 3
 
 
-class Made(Model):
+class Unreadable(ValueError):
+    """A row holds what no row of its table may; the text names its table, its key and what is wrong."""
+
+
+class Row(Model):
+    """A row of any table."""
+
+    @classmethod
+    def from_raw_data(cls, data: dict[str, Any]) -> Self:
+        """A row from what DynamoDB holds.
+
+        Raises:
+            Unreadable: An attribute is of another type, or holds what its type does not.
+        """
+        try:
+            return super().from_raw_data(data)
+        except (TypeError, ValueError, OverflowError) as error:
+            keys = (cls._hash_key_attribute(), cls._range_key_attribute())
+            names = [key.attr_name for key in keys if key and key.attr_name in data]
+            raise Unreadable(f"{cls.__name__} {_named(data, names)} cannot be read: {error}") from error
+
+
+def _named(data: dict[str, Any], names: Sequence[str]) -> str:
+    """A row's key in words."""
+    return ", ".join(repr(value) for name in names for value in data[name].values())
+
+
+Broken = Callable[[Unreadable], object]
+"""What is told of a row that cannot be read."""
+M = TypeVar("M", bound=Row)
+PAGE = 100
+"""Rows that are read at once: as many as one BatchGetItem reads."""
+
+
+def say(error: Unreadable) -> None:
+    """Say of a row that it cannot be read: on stderr, unless a program has set up its log otherwise."""
+    logging.getLogger("backbeat").warning("%s", error)
+
+
+def readable(
+    model: type[M],
+    keys: Iterable[Any],
+    broken: Broken = say,
+    *,
+    needs: Sequence[str] = (),
+    consistent_read: bool = False,
+    attributes_to_get: Sequence[str] | None = None,
+) -> Iterator[M]:
+    """Rows by their keys, without those that cannot be read: one broken row is not everybody's.
+
+    Args:
+        model: The table.
+        keys: The rows' keys; those that are not there are left out.
+        broken: Told of each row that cannot be read.
+        needs: Attributes without which a row is of no use.
+        consistent_read: Whether what was written just now is seen.
+        attributes_to_get: Read these alone; all where they are not given.
+    """
+
+    def read(page: list[Any]) -> list[M]:
+        try:
+            return list(model.batch_get(page, consistent_read=consistent_read, attributes_to_get=attributes_to_get))
+        except Unreadable as error:
+            if len(page) == 1:
+                broken(error)
+                return []
+            half = len(page) // 2
+            return read(page[:half]) + read(page[half:])
+
+    left = iter(dict.fromkeys(keys))
+    while page := list(itertools.islice(left, PAGE)):
+        yield from _with(needs, read(page), broken)
+
+
+def each(rows: Iterator[M], broken: Broken = say, *, needs: Sequence[str] = ()) -> Iterator[M]:
+    """The rows that a query or a scan finds, without those that cannot be read; see `readable`."""
+
+    def read() -> Iterator[M]:
+        while True:
+            try:
+                yield next(rows)
+            except StopIteration:
+                return
+            except Unreadable as error:
+                broken(error)  # PynamoDB goes on with the row that follows
+
+    return _with(needs, read(), broken)
+
+
+def _with(needs: Sequence[str], rows: Iterable[M], broken: Broken) -> Iterator[M]:
+    """Those of some rows that have what is needed of them."""
+    for row in rows:
+        lacking = [name for name in needs if getattr(row, name) is None]
+        if lacking:
+            keys = [getattr(row, name) for name in (row._hash_keyname, row._range_keyname) if name]
+            named = ", ".join(map(repr, keys))
+            broken(Unreadable(f"{type(row).__name__} {named} cannot be read: it has no {', '.join(lacking)}"))
+        else:
+            yield row
+
+
+class Made(Row):
     """A row that a model's `new` makes, and an application saves again whenever it mirrors its own."""
 
     _began: dict[str, Any] | None = None

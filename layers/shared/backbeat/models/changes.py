@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from pynamodb.attributes import TTLAttribute, UnicodeAttribute
-from pynamodb.models import Model
 
-from backbeat.models.base import Table
+from backbeat.models.base import Row, Table
 from backbeat.models.keys import day_keys, shard_of
 
 CHANGES_KEPT = timedelta(days=28)
 """How long a change is listed."""
 
 
-class Changed(Model):
+class Changed(Row):
     """A row that a task is about to change, kept beside the runs under the key `changes#<day>#<shard>`.
 
     It is written before the row is, so that a task that is cut off in between has listed it all the same. Whoever reads

@@ -10,9 +10,9 @@ from pynamodb.attributes import (
     UTCDateTimeAttribute,
 )
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
-from pynamodb.models import Model
 
 from backbeat.models.base import (
+    Row,
     Table,
 )
 
@@ -28,7 +28,7 @@ class DeliveriesByShelf(GlobalSecondaryIndex["Delivery"]):
     claimed_at = UTCDateTimeAttribute(range_key=True)
 
 
-class Delivery(Model):
+class Delivery(Row):
     """One email that is to be sent once; see `backbeat.mail.deliveries`.
 
     Attributes:
@@ -66,7 +66,7 @@ class Delivery(Model):
     by_shelf = DeliveriesByShelf()
 
 
-class DigestSelection(Model):
+class DigestSelection(Row):
     """The posts that one week's digest is made of, kept beside the runs under the key `digest#<ISO week>`.
 
     Attributes:

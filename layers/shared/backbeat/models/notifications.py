@@ -9,11 +9,12 @@ from pynamodb.attributes import (
     UTCDateTimeAttribute,
 )
 from pynamodb.expressions.update import Action
-from pynamodb.models import Model
 
 from backbeat.models.arguments import checked
 from backbeat.models.base import (
+    Row,
     Table,
+    each,
     update_if,
 )
 
@@ -21,7 +22,7 @@ NOTIFICATION_KEPT = timedelta(days=30)
 """How long a notification is kept once it has been read."""
 
 
-class Notification(Model):
+class Notification(Row):
     """Something a user is told inside the application.
 
     Attributes:
@@ -49,7 +50,7 @@ class Notification(Model):
     def of(user_id: str, *, now: datetime, limit: int = 50) -> list["Notification"]:
         """A user's notifications, newest first. DynamoDB deletes up to days late, so what has expired is left out."""
         kept = Notification.expires.does_not_exist() | (Notification.expires > now)
-        return list(Notification.query(user_id, filter_condition=kept, scan_index_forward=False, limit=limit))
+        return list(each(Notification.query(user_id, filter_condition=kept, scan_index_forward=False, limit=limit)))
 
     @staticmethod
     @checked

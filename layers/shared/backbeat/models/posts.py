@@ -16,13 +16,13 @@ from pynamodb.attributes import (
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
-from pynamodb.models import Model
 
 from backbeat.models.arguments import checked
 from backbeat.models.base import (
     Check,
     Delete,
     Made,
+    Row,
     Save,
     Table,
     Update,
@@ -446,7 +446,7 @@ class LikesByUser(GlobalSecondaryIndex["Like"]):
     post_id = UnicodeAttribute(range_key=True)
 
 
-class Like(Model):
+class Like(Row):
     """A user likes a post."""
 
     class Meta(Table):

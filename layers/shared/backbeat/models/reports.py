@@ -14,13 +14,12 @@ from pynamodb.attributes import (
     UTCDateTimeAttribute,
 )
 from pynamodb.indexes import GlobalSecondaryIndex
-from pynamodb.models import Model
 
 from backbeat.aws import s3
-from backbeat.models.base import Table
+from backbeat.models.base import Row, Table, each
 
 
-class Report(Model):
+class Report(Row):
     """The report of one day; see `generate_content_analytics`.
 
     Attributes:
@@ -43,7 +42,15 @@ class Report(Model):
     @staticmethod
     def showing(author_id: str) -> list["Report"]:
         """The reports that show a post of an author."""
-        return [row for row in Report.query("daily", consistent_read=True) if row.without(author_id) != row.figures]
+        return [
+            row for row in each(Report.query("daily", consistent_read=True)) if row.without(author_id) != row.figures
+        ]
+
+    @staticmethod
+    def newest_day() -> str | None:
+        """The last day of which there is a report."""
+        newest = Report.query("daily", scan_index_forward=False, limit=1, attributes_to_get=["day"])
+        return next((row.day for row in newest), None)
 
     def without(self, author_id: str) -> dict[str, Any]:
         """What it says, without the posts of an author."""
@@ -59,8 +66,7 @@ class Report(Model):
         bucket = reports_bucket()
         self.update([Report.figures.set(self.without(author_id)), Report.published.set(False)])
         DayCounts.mark([self.day])
-        (newest,) = Report.query("daily", scan_index_forward=False, limit=1)
-        for key in (*report_files(self.day), *(["latest.html"] if newest.day == self.day else [])):
+        for key in (*report_files(self.day), *(["latest.html"] if Report.newest_day() == self.day else [])):
             s3().delete_object(Bucket=bucket, Key=key)
 
 
@@ -80,7 +86,7 @@ def reports_bucket() -> str:
     return os.environ["REPORTS_BUCKET"]
 
 
-class DayCounts(Model):
+class DayCounts(Row):
     """How many rows of each kind were made on a day and still exist: what totals are summed up from.
 
     Attributes:

@@ -17,10 +17,9 @@ from pynamodb.attributes import (
 from pynamodb.expressions.operand import Path, Value
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
-from pynamodb.models import Model
 
 from backbeat.aws import dynamodb
-from backbeat.models.base import Table
+from backbeat.models.base import Row, Table
 
 
 class RunsByStart(GlobalSecondaryIndex["RunRecord"]):
@@ -34,7 +33,7 @@ class RunsByStart(GlobalSecondaryIndex["RunRecord"]):
     started = UTCDateTimeAttribute(range_key=True)
 
 
-class RunRecord(Model):
+class RunRecord(Row):
     """One run in the ledger; see `backbeat.ledger`.
 
     Attributes:
@@ -75,7 +74,7 @@ IN_FLIGHT = "in flight"
 """The partition of what is at work."""
 
 
-class Flight(Model):
+class Flight(Row):
     """A message that a function is at work on, beside the runs; see `backbeat.heartbeat`.
 
     Attributes:
@@ -99,7 +98,7 @@ class Flight(Model):
     expires = TTLAttribute()
 
 
-class DayTotals(Model):
+class DayTotals(Row):
     """How a task's attempts of one day ended: counters, kept beside the runs under the key `totals#<day>`."""
 
     class Meta(Table):
@@ -135,7 +134,7 @@ class DayTotals(Model):
 _KIND = "succeeded "
 
 
-class SweepRun(Model):
+class SweepRun(Row):
     """A run in parts; see `backbeat.sweeps`. It lives beside its parts, under `<task>#sweep#<run id>`.
 
     Attributes:
@@ -155,7 +154,7 @@ class SweepRun(Model):
     expires = TTLAttribute(null=True)
 
 
-class SweepPart(Model):
+class SweepPart(Row):
     """One part of a run in parts, under `<task>#sweep#<run id>` and its number.
 
     Attributes:
@@ -179,7 +178,7 @@ class SweepPart(Model):
     expires = TTLAttribute(null=True)
 
 
-class Watermark(Model):
+class Watermark(Row):
     """How far a task has come through what changes, kept for ever under the key `watermark#<task>`."""
 
     class Meta(Table):

@@ -15,12 +15,11 @@ from pynamodb.attributes import (
     UnicodeAttribute,
     UTCDateTimeAttribute,
 )
-from pynamodb.models import Model
 
-from backbeat.models.base import Table, delete_if, update_if
+from backbeat.models.base import Row, Table, Unreadable, delete_if, each, update_if
 
 
-class HashtagTally(Model):
+class HashtagTally(Row):
     """What the posts of some time say of hashtags: a chunk of it, packed by `update_trending_hashtags`.
 
     Attributes:
@@ -45,8 +44,15 @@ class HashtagTally(Model):
         return zlib.compress(json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode())
 
     def unpack(self) -> Any:
-        """The chunk: of an hour, by tag and author, in how many posts; of a week, `authors`, and `tags` by tag."""
-        return json.loads(zlib.decompress(self.packed))
+        """The chunk: of an hour, by tag and author, in how many posts; of a week, `authors`, and `tags` by tag.
+
+        Raises:
+            Unreadable: It is none.
+        """
+        try:
+            return json.loads(zlib.decompress(self.packed))
+        except (TypeError, ValueError, zlib.error) as error:
+            raise Unreadable(f"HashtagTally {self.period!r}, {self.chunk!r} cannot be read: {error}") from error
 
     @staticmethod
     def forget(user_id: str, tags: Collection[str]) -> None:
@@ -57,8 +63,12 @@ class HashtagTally(Model):
             tags: The folded tags that they have used.
         """
         alone = {*tags}
-        for row in HashtagTally.scan(consistent_read=True):
-            chunk = row.unpack()
+        for row in each(HashtagTally.scan(consistent_read=True)):
+            try:
+                chunk = row.unpack()
+            except Unreadable:  # nobody can say whom it names; a run counts it anew
+                row.delete()
+                continue
             if "tags" in chunk and "authors" in chunk and row.period.startswith("week"):
                 kept = {tag: of for tag, of in chunk["tags"].items() if not (tag in alone and of[1] <= 1)}
                 left: Any = {**chunk, "tags": kept}
@@ -72,7 +82,7 @@ class HashtagTally(Model):
             delete_if(Hashtag(tag), Hashtag.authors <= 1)
 
 
-class Hashtag(Model):
+class Hashtag(Row):
     """A hashtag, and what the last seven days made of it.
 
     Attributes:
@@ -97,7 +107,7 @@ class Hashtag(Model):
     expires = TTLAttribute(null=True)
 
 
-class TrendingHashtags(Model):
+class TrendingHashtags(Row):
     """The hashtags that trend: one row, read with `TrendingHashtags.get("#")`, as no tag is a bare sign.
 
     Attributes:

@@ -15,13 +15,13 @@ from pynamodb.attributes import (
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
-from pynamodb.models import Model
 
 from backbeat.models.arguments import checked
 from backbeat.models.base import (
     Check,
     Delete,
     Made,
+    Row,
     Save,
     Table,
     Update,
@@ -287,7 +287,7 @@ class FollowsByFollowed(GlobalSecondaryIndex["Follow"]):
     follower_id = UnicodeAttribute(range_key=True)
 
 
-class Follow(Model):
+class Follow(Row):
     """One user follows another."""
 
     class Meta(Table):
@@ -299,7 +299,7 @@ class Follow(Model):
     by_followed = FollowsByFollowed()
 
 
-class Activity(Model):
+class Activity(Row):
     """A user was active on a day: one row however often, kept for 40 days.
 
     Attributes:
