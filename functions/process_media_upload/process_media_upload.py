@@ -7,6 +7,9 @@ An upload at `posts/<post_id>/<filename>` is read in the version the event names
 Events repeat, and come out of order. `post.media_uploads` keeps, for each key, the order of the newest event that was
 handled; an older one changes nothing. All of this is one conditional write on `post.media_revision`.
 
+What is to be skipped, as it has been made, is looked for in the bucket: a post that was restored, or a rendition that
+somebody deleted, is made again when the same picture comes again.
+
 Each event writes to a folder of its own, so what one run deletes can be nothing that another has just made. Of the
 same picture under several keys, the folder that came first is shown by all. Only its own event can make a post show a
 folder, and none does so twice: one that is not shown any more never will be again, and can be deleted at any time.
@@ -99,7 +102,7 @@ def handle(
     seen = _uploads(post).get(key)
     if seen and sequencer and seen["order"] >= upload.order:
         entry = _media(post).get(seen["hash"] or "")
-        if seen["order"] > upload.order or (entry and entry["recipe"] == RECIPE):
+        if seen["order"] > upload.order or (entry and entry["recipe"] == RECIPE and _is_there(entry)):
             _delete(seen["doomed"])  # a run that was cut off may have left them
             if seen["order"] > upload.order:
                 _discard(upload)
@@ -109,7 +112,7 @@ def handle(
         try:
             kind, content_hash, version_id = _download(upload, Path(folder, "upload"))
             made = _media(post).get(content_hash)
-            if made and made["recipe"] == RECIPE:
+            if made and made["recipe"] == RECIPE and _is_there(made):
                 _settle(upload, run, Change("ready", version_id=version_id, content_hash=content_hash))
                 return Skipped("this upload has been processed")
             seconds = run.seconds_left - SECONDS_TO_END
@@ -272,6 +275,16 @@ def _delete(folders: Iterable[str], *, but: Collection[str] = ()) -> int:
     return deleted
 
 
+def _is_there(entry: dict[str, Any]) -> bool:
+    """Whether the renditions that a post shows are in the bucket: what a post's row says of them is not enough."""
+    wanted = {rendition["key"]: int(rendition["bytes"]) for rendition in entry["renditions"]}
+    found: dict[str, int] = {}
+    for folder in {_folder(key) for key in wanted}:
+        listed = s3().list_objects_v2(Bucket=os.environ["MEDIA_BUCKET"], Prefix=folder).get("Contents", [])
+        found |= {item["Key"]: item["Size"] for item in listed}
+    return wanted.items() <= found.items()
+
+
 def _discard(upload: Upload) -> None:
     """Delete what an overtaken event made, but for what the post shows: an earlier delivery of it may have settled."""
     try:
@@ -325,7 +338,7 @@ def _settle(upload: Upload, run: Run, change: Change) -> _Settled | None:
         if change.entry:
             before |= _folders({"": change.entry})
             there = media.get(change.content_hash or "")
-            if not there or there["recipe"] != RECIPE:
+            if not there or there["recipe"] != RECIPE or not _is_there(there):
                 media[change.content_hash or ""] = change.entry
         uploads[upload.key] = now
         if seen["hash"] not in {each["hash"] for each in uploads.values()}:

@@ -137,6 +137,33 @@ def test_an_upload_announced_twice_is_processed_once(queue: Queue, monkeypatch: 
     assert (post().to_simple_dict(), set(served())) == (before, files)
 
 
+@pytest.mark.parametrize("again", ["the same event", "the same key", "another key"])
+@pytest.mark.parametrize("lost", ["all", "one", "cut"])
+def test_renditions_that_are_gone_are_made_again_whatever_the_row_says(queue: Queue, again: str, lost: str) -> None:
+    key, s3 = "posts/post-1/a.jpg", boto3.client("s3")
+    first = put(key, photo())
+    queue.send(notification(key, first))
+    queue.drain(function.handle)
+    assert post().media_status == "ready"
+    for name in list(served())[: None if lost == "all" else 1]:
+        if lost == "cut":
+            s3.put_object(Bucket=MEDIA, Key=name, Body=b"cut")
+        else:
+            s3.delete_object(Bucket=MEDIA, Key=name)
+    if again == "another key":
+        key = "posts/post-1/b.jpg"
+    version = first if again == "the same event" else put(key, photo())
+    queue.send(notification(key, version, sequencer="01" if again == "the same event" else "02"))
+    queue.drain(function.handle)
+    (entry,) = post().media.as_dict().values()
+    shown = {rendition["key"]: rendition["bytes"] for rendition in entry["renditions"]}
+    files = {name: file["ContentLength"] for name, file in served().items()}
+    assert shown == files, "what it shows is there, and nothing else is"
+    (run, *_) = ledger.recent("process_media_upload", WHEN.date(), 9)
+    assert run.outcome == "succeeded"
+    assert queue.dead() == []
+
+
 def test_the_same_picture_under_two_keys_is_made_once_and_goes_with_the_second(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
