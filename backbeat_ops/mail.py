@@ -14,18 +14,20 @@ from backbeat import queues
 from backbeat.mail import deliveries, digest, sending
 from backbeat.mail.deliveries import State
 from backbeat.mail.sending import Site
-from backbeat.messages import Message, sortable
+from backbeat.messages import Message, digest_of, sortable
 from backbeat.models import Delivery, User, day_keys
 from backbeat.runtime import Rejected
 from backbeat.tasks import TASKS
 from backbeat_ops.stack import NotFound, Stack
 
 FIELDS = ("delivery_id", "email", "user_id", "state", "attempt", "claimed_at", "message_id", "reason", "feedback")
+MOST_COUNTED = 10_000
+"""How many emails that are not shown are counted; more are "or more"."""
 SUFFIXES = (".html", ".txt", ".eml")
 """The kinds of file that a preview can be."""
 
 
-def listed(days: Sequence[date], state: str | None, limit: int, now: datetime) -> list[dict[str, Any]]:
+def listed(days: Sequence[date], state: str | None, limit: int, now: datetime) -> tuple[list[dict[str, Any]], str]:
     """The deliveries of some days, the newest first, and before them those that are unknown, of any day.
 
     Args:
@@ -33,13 +35,14 @@ def listed(days: Sequence[date], state: str | None, limit: int, now: datetime) -
         state: Only those in this state: `unknown`, `refused` or `sent`.
         limit: At most so many.
         now: A delivery whose lease has run out at this time is unknown.
+
+    Returns:
+        They, and what is to be said where not all are shown, such as `20 of 57`; else nothing.
     """
-    known = _on_the_local_cloud()
-    rows = islice(_rows(now, days, state), limit)
-    return [shown(row, now) | known.get(row.message_id, {}) for row in rows]
+    return _most(_rows(now, days, state), limit, now)
 
 
-def of_user(user_id: str, state: str | None, limit: int, now: datetime) -> list[dict[str, Any]]:
+def of_user(user_id: str, state: str | None, limit: int, now: datetime) -> tuple[list[dict[str, Any]], str]:
     """A user's emails of the last 90 days, for as long as it is remembered to whom a digest went; the newest first.
 
     Args:
@@ -47,13 +50,22 @@ def of_user(user_id: str, state: str | None, limit: int, now: datetime) -> list[
         state: Only those in this state.
         limit: At most so many.
         now: A time with its time zone.
+
+    Returns:
+        As `listed`.
     """
     weeks = range(-1, digest.KEPT // digest.WEEK + 2)
     ids = [f"welcome:{user_id}", *{digest.delivery_id(user_id, now - week * digest.WEEK) for week in weeks}]
     rows = sorted(Delivery.batch_get(ids), key=lambda row: row.claimed_at, reverse=True)
+    return _most((row for row in rows if state in (None, shown(row, now)["state"])), limit, now)
+
+
+def _most(rows: Iterator[Delivery], limit: int, now: datetime) -> tuple[list[dict[str, Any]], str]:
     known = _on_the_local_cloud()
-    found = (shown(row, now) | known.get(row.message_id, {}) for row in rows)
-    return list(islice((item for item in found if state in (None, item["state"])), limit))
+    found = [shown(row, now) | known.get(row.message_id, {}) for row in islice(rows, limit)]
+    left = sum(1 for _ in islice(rows, MOST_COUNTED))
+    more = " or more" if left == MOST_COUNTED else ""
+    return found, f"{len(found)} of {len(found) + left:,}{more}" if left else ""
 
 
 def most_mailed(task: str, kwargs: Mapping[str, Any], at: datetime) -> int:
@@ -169,7 +181,7 @@ def _send_again(stack: Stack, row: Delivery, now: datetime) -> None:
     task = TASKS[f"send_{row.email}_email"]
     message = Message(
         task=task.name,
-        id=f"{sortable(now)}-{row.user_id}",
+        id=f"{sortable(now)}-{digest_of(row.user_id)}",
         kwargs={"user_id": row.user_id},
         sent_at=row.logical_time,
     )

@@ -67,7 +67,7 @@ def deliveries(context: typer.Context, incomplete: str) -> list[str]:
     def look(stack: Stack) -> Iterable[str]:
         now = datetime.now(UTC)
         days = [now.date(), now.date() - timedelta(days=1)]
-        return (row["delivery_id"] for row in mail.listed(days, None, OF_EACH_TASK, now))
+        return (row["delivery_id"] for row in mail.listed(days, None, OF_EACH_TASK, now)[0])
 
     return _asked(context, incomplete, look)
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from backbeat_ops import mail
 from backbeat_ops.commands import completing
-from backbeat_ops.terminal import AsJson, At, Day, ago, answer, print_json, print_table, table, the_stack
+from backbeat_ops.terminal import AsJson, At, Day, ago, answer, errors, print_json, print_table, table, the_stack
 
 COLOURS = {"sent": "green", "unknown": "bold red", "refused": "yellow", "sending": "cyan"}
 
@@ -33,7 +33,9 @@ def listing(
     the_stack(context)
     now = datetime.now(UTC)
     days = [day.date()] if day else [now.date(), now.date() - timedelta(days=1)]
-    found = mail.of_user(user, state, limit, now) if user else mail.listed(days, state, limit, now)
+    found, partly = mail.of_user(user, state, limit, now) if user else mail.listed(days, state, limit, now)
+    if partly:
+        errors.print(f"{partly}: --limit shows more.", soft_wrap=True)
     if as_json:
         print_json(found)
         return

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import send_content_digest_email
 import send_welcome_email
-from backbeat.models import Delivery, Post, User
+from backbeat.models import Delivery, Post, User, day_key
 from backbeat.runtime import RunFailed
 from backbeat_ops import commands, mail
 from backbeat_ops.cli import app
@@ -68,6 +68,25 @@ def test_unknown_mails_come_first_and_can_be_asked_for(stack: Stack, outbox: Out
     assert [row["user_id"] for row in backbeat("list", "--day", last_year)] == ["user-1"], "unknown ones of any day"
     table = CliRunner().invoke(app, ["mail", "list"], env={"COLUMNS": "200"}).stdout
     assert "welcome:user-1" in table and "SES gave no clear answer" in table
+
+
+def test_it_says_how_many_are_left_out(stack: Stack) -> None:
+    for number in range(7):
+        unsettled = {"state": "sending", "lease_until": NOW - timedelta(days=1)} if number < 2 else {"state": "sent"}
+        Delivery(
+            f"welcome:u{number}", email="welcome", user_id=f"u{number}", run_id="x", claimed_at=NOW, logical_time=NOW,
+            shelf="open#0" if number < 2 else day_key(NOW, f"welcome:u{number}"), **unsettled,
+        ).save()  # fmt: skip
+    for words, said in (
+        (["--limit", "1"], "1 of 7"),
+        (["--limit", "3"], "3 of 7"),
+        (["--limit", "3", "--state", "sent"], "3 of 5"),
+        (["--limit", "7"], ""),
+        ([], ""),
+    ):
+        done = CliRunner().invoke(app, ["mail", "list", *words, "--json"])
+        assert len(json.loads(done.stdout)) == int(said[:1] or 7)
+        assert done.stderr == (f"{said}: --limit shows more.\n" if said else "")
 
 
 def test_the_local_clouds_own_list_is_read_back(stack: Stack, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:

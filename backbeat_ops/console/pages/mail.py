@@ -27,7 +27,8 @@ def context(request: Request) -> dict[str, Any]:
     if state not in (None, "sent", "unknown", "refused"):
         raise ValueError(f"There is no state {state!r}.")
     days = [(now - timedelta(days=back)).date() for back in range(DAYS)]
-    return {"title": "Mail", "found": mail.listed(days, state, SHOWN, now), "state": state}
+    found, partly = mail.listed(days, state, SHOWN, now)
+    return {"title": "Mail", "found": found, "partly": partly, "state": state}
 
 
 def look(request: Request) -> dict[str, Any]:
