@@ -118,7 +118,7 @@ def fetch(kind: str, keys: Sequence[Key]) -> dict[Key, Model]:
     model = MODELS[kind]
     hash_name, range_name = model._hash_keyname, model._range_keyname
     ours = {ours_of(kind, key): key for key in keys}
-    found = {}
+    found: dict[Key, Model] = {}
     for row in readable(model, ours, consistent_read=True):  # one that cannot be read is written anew
         its = getattr(row, hash_name or "")
         found[ours[(its, getattr(row, range_name)) if range_name else its]] = row

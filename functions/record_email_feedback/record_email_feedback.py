@@ -70,11 +70,11 @@ def handle(detail_type: str, detail: Mapping[str, Any], run: Run) -> FeedbackRec
         return Skipped("the mail was not sent by a task: it bears no delivery tag")
     delivery = deliveries.settle_by_event(told.delivery_id, told.message_id, told.feedback)
     if delivery is None:
-        return Skipped(f"there is no delivery {told.delivery_id}")
+        return Skipped("there is no such delivery (any more)")
     try:
         user = User.get(delivery.user_id, consistent_read=True)
     except User.DoesNotExist:
-        return Skipped(f"there is no user {delivery.user_id!r} any more")
+        return Skipped("there is no such user any more")
     if identity(user.email) in told.recipients:
         _mark(user, delivery, told.feedback)
     return FeedbackRecorded(told.delivery_id, told.event, user.email_status)

@@ -21,7 +21,7 @@ from backbeat.mail import digest, sending
 from backbeat.mail.deliveries import AlreadySent, InHand, Unknown
 from backbeat.mail.digest import WEEK, Chosen
 from backbeat.mail.sending import SECONDS_FOR_ONE, Pacer, Site
-from backbeat.messages import Message, iso, sortable
+from backbeat.messages import Message, digest_of, iso, sortable
 from backbeat.models import User, day_keys
 from backbeat.runtime import InParts, Rejected, Run, Skipped, implementation
 from backbeat.sweeps import MOST_PARTS, PartDone, Tally, Unfinished, add_up, in_parts
@@ -176,7 +176,7 @@ def _send(user_id: str, run: Run, chosen: list[Chosen], pacer: Pacer | None = No
     try:
         user = sending.recipient(user_id)
     except User.DoesNotExist:
-        return Skipped(f"there is no user {user_id!r}")
+        return Skipped("there is no such user (any more)")
     if why := _not_for(user, run.now):
         return Skipped(why)
     posts = digest.pick(user_id, chosen, Site.of(os.environ))
@@ -202,7 +202,7 @@ def _not_for(user: User, now: datetime) -> str | None:
 def _hand_over(user_id: str, run: Run) -> None:
     """Send a message for one user: it finds the delivery unknown, and ends as a dead letter that can be settled."""
     message = Message(
-        task=run.task.name, id=f"{sortable(run.now)}-{user_id}", kwargs={"user_id": user_id}, sent_at=run.now
+        task=run.task.name, id=f"{sortable(run.now)}-{digest_of(user_id)}", kwargs={"user_id": user_id}, sent_at=run.now
     )
     queues.put(run.task.queue, message.to_json())
 

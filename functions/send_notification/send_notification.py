@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from backbeat.messages import sortable
-from backbeat.models import Changed, Notification, User, save_if
+from backbeat.models import Changed, ErasedUser, Notification, User, save_if
 from backbeat.runtime import NotYet, Rejected, Run, Skipped, implementation
 from backbeat.tasks import send_notification
 
@@ -29,6 +29,8 @@ def handle(user_id: str, kind: str, text: str, run: Run, link: str | None = None
     try:
         user = User.get(user_id, consistent_read=True)
     except User.DoesNotExist as error:
+        if ErasedUser.has(user_id):
+            return Skipped("the user was erased")
         raise NotYet(f"there is no user {user_id!r} (yet)") from error
     if user.deleted_at:
         return Skipped(f"user {user_id} has left")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backbeat.mail import sending
 from backbeat.mail.deliveries import AlreadySent
-from backbeat.models import User
+from backbeat.models import ErasedUser, User
 from backbeat.runtime import NotYet, Run, Skipped, implementation
 from backbeat.tasks import send_welcome_email
 
@@ -29,6 +29,8 @@ def handle(user_id: str, run: Run) -> WelcomeSent | Skipped:
     try:
         user = sending.recipient(user_id)
     except User.DoesNotExist as error:
+        if ErasedUser.has(user_id):
+            return Skipped("the user was erased")
         raise NotYet(f"there is no user {user_id!r} (yet)") from error
     if why := sending.not_written_to(user):
         return Skipped(why)

@@ -9,16 +9,32 @@ from typing import Any
 
 import boto3
 import pytest
-from support import STACK, Calls, Context, Queue, function_environment
+from support import STACK, Calls, Context, Outbox, Queue, function_environment
 
 import cleanup_old_posts
 import generate_content_analytics
+import record_email_feedback
+import send_content_digest_email
 import send_notification
+import send_welcome_email
 import update_trending_hashtags
 from backbeat import models
 from backbeat.app import erasing
+from backbeat.mail import deliveries
 from backbeat.mail.digest import week_of
-from backbeat.models import Delivery, Hashtag, Notification, Post, Report, RunRecord, SweepPart, Token, User, day_key
+from backbeat.models import (
+    Delivery,
+    DigestSelection,
+    Hashtag,
+    Notification,
+    Post,
+    Report,
+    RunRecord,
+    SweepPart,
+    Token,
+    User,
+    day_key,
+)
 from backbeat.posts import archive
 
 NOW = datetime(2026, 11, 2, 4, tzinfo=UTC)
@@ -95,6 +111,7 @@ def network() -> None:
     ):
         identity = {"task": "x", "task_class": "x", "logical_time": NOW, "started": NOW, "outcome": "dead"}
         RunRecord("x#2026-11-02", run_id, **identity, **more).save()
+    DigestSelection(f"digest#{week_of(NOW - 70 * DAY)}", post_ids=["p-ob", "p-3a"], as_of=NOW).save()
     SweepPart("sweep#digest", "part#0000", spec={"users": ["bob", ANN]}, tally={ANN: 1}).save()
 
 
@@ -136,6 +153,7 @@ def test_nothing_of_what_a_user_wrote_and_of_their_id_is_left() -> None:
 
     Post.remove("deleted", at=NOW)  # whose report still shows it
     erased = erasing.erase(ANN, at=NOW + DAY)
+    assert DigestSelection.get(f"digest#{week_of(NOW - 70 * DAY)}", "posts").post_ids == ["p-ob"]
     assert (erased.user, erased.posts, erased.reports, erased.letters) == (True, 2, 1, 4)
     assert holding(WORD) == set()
     assert RunRecord.get("x#2026-11-02", "r3").error == "no post for the upload '(erased)'"
@@ -188,6 +206,111 @@ def test_whoever_is_being_erased_writes_nothing_meanwhile(calls: Calls) -> None:
     erasing.erase(ANN, at=NOW)
     assert len(refused) == 3
     assert holding(WORD) == set()
+
+
+def archived_with_others() -> None:
+    """A post of bob's and one of ann's in the archive, each with a comment and a like by both."""
+    for user in (ANN, "bob"):
+        User.join(user, name=user, email=f"{user}@example.com", at=NOW)
+    for author in (ANN, "bob"):
+        Post.publish(f"p-{author[:3]}", author_id=author, text=f"By {author}", at=NOW)
+        for user in (ANN, "bob"):
+            Post.comment(f"p-{author[:3]}", f"c-{user}", author_id=user, text=f"Says {user}", at=NOW)
+            Post.like(f"p-{author[:3]}", user, at=NOW)
+    archive.write("a-run", "page", [entry for post in ("p-ann", "p-bob") if (entry := archive.entry_of(post))])
+    for author in (ANN, "bob"):
+        Post.remove(f"p-{author[:3]}", at=NOW)
+
+
+def left_of_ann() -> set[str]:
+    """What the tables of posts hold, by key, once bob's post is to be there alone."""
+    tables = ("PostsTable", "CommentsTable", "LikesTable")
+    rows = [row for table in tables for row in boto3.client("dynamodb").scan(TableName=table)["Items"]]
+    return {"/".join(value["S"] for name, value in sorted(row.items()) if name.endswith("_id")) for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("before", "table"),
+    [
+        ("TransactWriteItems", None),  # the restore has read the manifest, and is about to put the first row
+        ("UpdateItem", "RunsTable"),  # ... or has yet to put the first post
+        ("UpdateItem", "ReportsTable"),  # it has put a whole post
+    ],
+)
+def test_a_restore_beside_an_erasure_brings_back_nothing_of_theirs(
+    before: str, table: str, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archived_with_others()
+    calls.before(before, table, lambda: erasing.erase(ANN, at=NOW))
+    archive.restore("a-run", at=NOW)
+    assert left_of_ann() == {"bob/p-bob", "bob/c-bob/p-bob", "p-bob/bob"}
+    assert (int(Post.get("p-bob").comments_count), int(Post.get("p-bob").likes_count)) == (1, 1)
+    assert [where for where, text in everything() if ANN in text] == []
+    assert archive.restore("a-run", at=NOW).posts == 0
+
+
+def test_an_erasure_in_the_midst_of_which_all_is_restored_takes_it_again(calls: Calls) -> None:
+    archived_with_others()
+    calls.before("PutItem", "RunsTable", lambda: archive.restore("a-run", at=NOW))
+    erasing.erase(ANN, at=NOW)
+    assert left_of_ann() == {"bob/p-bob", "bob/c-bob/p-bob", "p-bob/bob"}
+    assert (int(Post.get("p-bob").comments_count), int(Post.get("p-bob").likes_count)) == (1, 1)
+
+
+def test_a_restore_after_it_has_the_counts_of_who_is_left() -> None:
+    archived_with_others()
+    erasing.erase(ANN, at=NOW)
+    archive.restore("a-run", at=NOW)
+    assert left_of_ann() == {"bob/p-bob", "bob/c-bob/p-bob", "p-bob/bob"}
+    assert (int(Post.get("p-bob").comments_count), int(Post.get("p-bob").likes_count)) == (1, 1)
+    User.join(ANN, name="Ann", email="ann@example.com", at=NOW)
+    assert Post.publish("new", author_id=ANN, text="Again here", at=NOW), "who was erased may join again"
+
+
+def test_rows_of_theirs_that_cannot_be_read_are_erased_as_well() -> None:
+    archived_with_others()
+    Post.publish("p1", author_id=ANN, text=WORD, at=NOW)
+    Post.comment("p1", "c1", author_id="bob", text="Yes", at=NOW)
+    Token.issue(ANN, "t", kind="session", at=NOW)
+    Notification(ANN, "n1", kind="like", text=WORD, created_at=NOW).save()
+    update = boto3.client("dynamodb").update_item
+    for table, key in (
+        ("UsersTable", {"user_id": ANN}),
+        ("PostsTable", {"post_id": "p1"}),
+        ("CommentsTable", {"post_id": "p1", "comment_id": "c1"}),
+        ("TokensTable", {"user_id": ANN, "token_id": "t"}),
+        ("NotificationsTable", {"user_id": ANN, "notification_id": "n1"}),
+    ):
+        update(
+            TableName=table,
+            Key={name: {"S": value} for name, value in key.items()},
+            UpdateExpression="SET created_at = :bad",
+            ExpressionAttributeValues={":bad": {"M": {}}},
+        )
+    erasing.erase(ANN, at=NOW)
+    assert holding(WORD) == set()
+    assert [where for where, text in everything() if ANN in text] == []
+
+
+def test_a_message_that_comes_later_is_skipped_and_names_nobody(outbox: Outbox) -> None:
+    User.join(ANN, name="Ann", email="ann@example.com", at=NOW)
+    delivery(f"welcome:{ANN}", ANN)
+    erasing.erase(ANN, at=NOW)
+    told = {"eventType": "Delivery", "delivery": {}}
+    told["mail"] = {"messageId": "1", "tags": {"delivery": [deliveries.tag(f"welcome:{ANN}")]}}
+    for module, task_class, kwargs in (
+        (send_welcome_email, "emails", {"user_id": ANN}),
+        (send_content_digest_email, "emails", {"user_id": ANN}),
+        (send_notification, "default", {"user_id": ANN, "kind": "like", "text": f"Hi {ANN}"}),
+        (record_email_feedback, "users", {"detail_type": "Email Delivered", "detail": told}),
+    ):
+        queue = Queue(f"{STACK}-{task_class}-{module.__name__}")
+        queue.send({"task": module.__name__, "id": "late", "kwargs": kwargs, "sent_at": NOW.isoformat()})
+        queue.drain(module.handle)
+        assert queue.dead() == []
+        assert RunRecord.get(f"{module.__name__}#{NOW.date()}", "late").outcome == "skipped"
+    assert [where for where, text in everything() if ANN in text] == []
+    assert outbox.mails == []
 
 
 @pytest.mark.parametrize("missing", ["MEDIA_BUCKET", "ARCHIVE_BUCKET", "REPORTS_BUCKET"])

@@ -104,6 +104,8 @@ def fits(model: Any, row: dict[str, Any]) -> bool:
             return key.startswith("sweep#") and row["run_id"]["S"] != "run"
         case "Flight":
             return key == "in flight"
+        case "ErasedUser":
+            return key == "erased"
         case "Watermark":
             return key.startswith("watermark#")
         case "DigestSelection":

@@ -103,6 +103,11 @@ def sortable(time: datetime) -> str:
     return f"{utc:%Y%m%dT%H%M%S}.{utc.microsecond // 1000:03}Z"
 
 
+def digest_of(text: str) -> str:
+    """Sixteen characters that stand for a text in an id, which outlives whom the text names."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def as_json(value: Any) -> Any:
     """A value as plain JSON values: a dataclass as an object, a time as its text."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -202,7 +207,7 @@ def _from_s3(records: Any, task: str) -> Message:
         raise InvalidMessage(f"not an S3 notification: {error!r}") from error
     version_id, sequencer = s3_object.get("versionId"), s3_object.get("sequencer")
     # The same for every delivery of one event, unlike SQS's message id.
-    identity = hashlib.sha256(f"{bucket}\n{key}\n{version_id}\n{sequencer}".encode()).hexdigest()[:16]
+    identity = digest_of(f"{bucket}\n{key}\n{version_id}\n{sequencer}")
     return Message(
         task=task,
         id=f"{sortable(time)}-{identity}",

@@ -16,6 +16,7 @@ from backbeat.models import (
     Comment,
     DayCounts,
     Delivery,
+    ErasedUser,
     Follow,
     HashtagTally,
     Like,
@@ -24,11 +25,14 @@ from backbeat.models import (
     Report,
     RunRecord,
     Token,
+    Update,
     User,
     day_key,
     delete_all,
+    each,
+    readable,
     reports_bucket,
-    update_if,
+    write_together,
 )
 from backbeat.models.arguments import checked
 from backbeat.models.users import here
@@ -70,7 +74,8 @@ def erase(user_id: str, *, at: datetime) -> Erased:
     """Delete a user everywhere, with all they wrote, all their files, and all that is kept about them.
 
     Whoever is left keeps true counts. It may be repeated, and goes on where it was cut off; the user's own
-    row goes last. A user who does not exist is no error here: what was left of them is looked for all the same.
+    row goes last. What stays is that they were erased, as a hash of their id. A user who does not exist is no error
+    here: what was left of them is looked for all the same.
     They have left first (`app.leaving`), so that they write nothing meanwhile, and nobody follows them.
 
     The stack's buckets are found in the environment: `MEDIA_BUCKET`, `UPLOADS_BUCKET`, `ARCHIVE_BUCKET` and, where a
@@ -84,28 +89,34 @@ def erase(user_id: str, *, at: datetime) -> Erased:
     reports = Report.showing(user_id)
     if reports:
         reports_bucket()
-    update_if(User(user_id), [User.deleted_at.set(at)], here())
+    ErasedUser.of(user_id).save()  # first, so that nothing of them comes back, and late messages about them are known
+    write_together(Update(User(user_id), [User.deleted_at.set(at)], here()))
+    archived, archived_ids = archive.forget(user_id)
     _forget_activity(user_id, at)
-    follows = sum(User.unfollow(user_id, row.followed_id, at=at) for row in Follow.query(user_id))
+    follows = sum(User.unfollow(user_id, row.followed_id, at=at) for row in each(Follow.query(user_id)))
     follows += sum(User.unfollow(row.follower_id, user_id, at=at) for row in Follow.by_followed.query(user_id))
     likes = sum(Post.unlike(row.post_id, user_id, at=at) for row in Like.by_user.query(user_id))
     comments = sum(Post.uncomment(row.post_id, row.comment_id, at=at) for row in Comment.by_author.query(user_id))
-    post_ids = [row.post_id for row in Post.by_author.query(user_id)]
-    HashtagTally.forget(user_id, {fold(tag) for post in Post.batch_get(post_ids) for tag in post.hashtags or ()})
+    # What was restored just now need not be in the index yet.
+    restored = readable(Post, archived_ids, consistent_read=True, attributes_to_get=["post_id"])
+    post_ids = sorted({row.post_id for rows in (Post.by_author.query(user_id), restored) for row in rows})
+    tagged = readable(Post, post_ids, attributes_to_get=["post_id", "hashtags"])
+    HashtagTally.forget(user_id, {fold(tag) for post in tagged for tag in post.hashtags or ()})
     posts = sum(Post.remove(post_id, at=at) for post_id in post_ids)
     for report in reports:
         report.forget(user_id)
-    tokens = delete_all(Token, Token.query(user_id))
-    notifications = delete_all(Notification, Notification.query(user_id))
+    tokens = delete_all(Token, Token.query(user_id, attributes_to_get=["user_id", "token_id"]))
+    keys = ["user_id", "notification_id"]
+    notifications = delete_all(Notification, Notification.query(user_id, attributes_to_get=keys))
     notifications += delete_all(Notification, _notifications_about(user_id))
-    archived = archive.forget(user_id)
     archive.unlist(set(post_ids))
     letters = _forget_letters(user_id, post_ids)
-    runs = _forget_runs(user_id, set(post_ids))
-    joined = [user.day for user in User.query(user_id)]
+    runs = _forget_runs(user_id, archived_ids | set(post_ids))
+    joined = [user.day for user in User.query(user_id, attributes_to_get=["user_id", "day"])]
     # One week more at each end: rows go some days after they expire, and a week may have just begun.
-    weeks = range(-1, digest.KEPT // digest.WEEK + 3)
-    mails = [f"welcome:{user_id}", *(digest.delivery_id(user_id, at - week * digest.WEEK) for week in weeks)]
+    weeks = [at - week * digest.WEEK for week in range(-1, digest.KEPT // digest.WEEK + 3)]
+    digest.unlist(weeks, archived_ids | set(post_ids))
+    mails = [f"welcome:{user_id}", *(digest.delivery_id(user_id, week) for week in weeks)]
     delete_all(Delivery, (Delivery(mail) for mail in mails))
     User(user_id).delete()
     DayCounts.mark(joined)
@@ -116,11 +127,11 @@ def erase(user_id: str, *, at: datetime) -> Erased:
 
 def _forget_activity(user_id: str, at: datetime) -> None:
     """Delete what is known of the days on which a user was active: the last, and those on which they made something."""
-    made: list[Any] = [*User.query(user_id), *Follow.query(user_id)]
-    made += Post.batch_get([row.post_id for row in Post.by_author.query(user_id)])
-    made += Comment.batch_get([(row.post_id, row.comment_id) for row in Comment.by_author.query(user_id)])
-    made += Like.batch_get([(row.post_id, row.user_id) for row in Like.by_user.query(user_id)])
-    times = [row.created_at for row in made]
+    made: list[Any] = [*each(User.query(user_id)), *each(Follow.query(user_id))]
+    made += readable(Post, [row.post_id for row in Post.by_author.query(user_id)])
+    made += readable(Comment, [(row.post_id, row.comment_id) for row in Comment.by_author.query(user_id)])
+    made += readable(Like, [(row.post_id, row.user_id) for row in Like.by_user.query(user_id)])
+    times = [row.created_at for row in made if row.created_at]
     times += [at - timedelta(days=days) for days in range(-1, ACTIVITY_KEPT.days + 10)]
     days = sorted({day_key(time, user_id) for time in times})
     delete_all(Activity, (Activity(day, user_id) for day in days))
@@ -148,7 +159,7 @@ def _notifications_about(user_id: str) -> Iterator[Notification]:
     """What others were told whose link, or whose text by an `@` or quotes, names a user."""
     pattern = _naming(user_id, strictly=True)
     about = Notification.text.contains(user_id) | Notification.link.contains(user_id)
-    for row in Notification.scan(filter_condition=about):
+    for row in each(Notification.scan(filter_condition=about), needs=["text"]):
         if pattern.search(row.text) or pattern.search(row.link or ""):
             yield row
 

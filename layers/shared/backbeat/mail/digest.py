@@ -7,7 +7,7 @@ whatever language they were written, as nothing says which that is.
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from backbeat.logs import logger
 from backbeat.mail import names
 from backbeat.mail.sending import Site
-from backbeat.models import DigestSelection, Follow, Post, Unreadable, User, day_keys, readable, save_if
+from backbeat.models import DigestSelection, Follow, Post, Unreadable, User, day_keys, readable, save_if, update_if
 from backbeat.text import cut, one_line, shows
 
 MOST_POSTS = 1_000
@@ -130,6 +130,14 @@ def keep(now: datetime, post_ids: Sequence[str], expires: datetime) -> None:
     """Store what was chosen for the week of `now`, unless a later run has."""
     selection = DigestSelection(f"digest#{week_of(now)}", post_ids=list(post_ids), as_of=now, expires=expires)
     save_if(selection, DigestSelection.as_of.does_not_exist() | (DigestSelection.as_of <= now))
+
+
+def unlist(weeks: Iterable[datetime], post_ids: Collection[str]) -> None:
+    """Take posts out of what was chosen for some weeks."""
+    for row in readable(DigestSelection, [(f"digest#{week_of(week)}", "posts") for week in weeks]):
+        kept = [post_id for post_id in row.post_ids if post_id not in post_ids]
+        if kept != row.post_ids:
+            update_if(row, [DigestSelection.post_ids.set(kept)], DigestSelection.as_of == row.as_of)
 
 
 def load(now: datetime) -> list[Chosen]:

@@ -40,7 +40,7 @@ from backbeat.models.runs import IN_FLIGHT, DayTotals, Flight, RunRecord, SweepP
 from backbeat.models.tables import TABLES, bind
 from backbeat.models.tokens import Token, TokenReused
 from backbeat.models.trends import Hashtag, HashtagTally, TrendingHashtags
-from backbeat.models.users import ACTIVITY_KEPT, Activity, Follow, User
+from backbeat.models.users import ACTIVITY_KEPT, Activity, ErasedUser, Follow, User
 
 __all__ = [
     "ACTIVITY_KEPT",
@@ -58,6 +58,7 @@ __all__ = [
     "Delete",
     "Delivery",
     "DigestSelection",
+    "ErasedUser",
     "Flight",
     "Follow",
     "Hashtag",

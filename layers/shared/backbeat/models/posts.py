@@ -38,6 +38,9 @@ from backbeat.models.users import Activity, User, count_user, here, no_user
 from backbeat.posts.files import buckets, delete_files, files_of
 from backbeat.posts.hashtags import distinct_tags
 
+_KEYS_OF_COMMENT = ["post_id", "comment_id", "day"]
+"""What is read of a comment that goes: whatever else of it cannot be read is in nobody's way."""
+
 
 class PostsByDay(GlobalSecondaryIndex["Post"]):
     """Posts by the day they were made. It holds keys only, or each like would rewrite it."""
@@ -290,7 +293,7 @@ class Post(Made):
     def uncomment(post_id: str, comment_id: str, *, at: datetime) -> bool:
         """Take a comment off a post; return whether it was there."""
         try:
-            comment = Comment.get(post_id, comment_id, consistent_read=True)
+            comment = Comment.get(post_id, comment_id, consistent_read=True, attributes_to_get=_KEYS_OF_COMMENT)
         except Comment.DoesNotExist:
             return False
         was_there = delete_counted(
@@ -350,7 +353,7 @@ class Post(Made):
         """
         buckets()  # before anything is deleted
         try:
-            post = Post.get(post_id, consistent_read=True)
+            post = Post.get(post_id, consistent_read=True, attributes_to_get=["post_id", "author_id", "day"])
         except Post.DoesNotExist:
             there, days = False, []
         else:
@@ -358,10 +361,10 @@ class Post(Made):
             DayCounts.mark(days)
             there = delete_post(post, Post.post_id.exists(), at=at)
         # Nobody likes or comments on a post that is gone, so that none comes after these.
-        comments = list(Comment.query(post_id, consistent_read=True))
+        comments = list(Comment.query(post_id, consistent_read=True, attributes_to_get=_KEYS_OF_COMMENT))
         DayCounts.mark([*days, *(comment.day for comment in comments)])
         delete_all(Comment, comments)
-        delete_all(Like, Like.query(post_id, consistent_read=True))
+        delete_all(Like, Like.query(post_id, consistent_read=True, attributes_to_get=["post_id", "user_id"]))
         delete_files(files_of(post_id))
         return there
 

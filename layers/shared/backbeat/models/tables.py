@@ -14,7 +14,7 @@ from backbeat.models.reports import DayCounts, Report
 from backbeat.models.runs import DayTotals, Flight, RunRecord, SweepPart, SweepRun, Watermark
 from backbeat.models.tokens import Token
 from backbeat.models.trends import Hashtag, HashtagTally, TrendingHashtags
-from backbeat.models.users import Activity, Follow, User
+from backbeat.models.users import Activity, ErasedUser, Follow, User
 
 TABLES: dict[str, tuple[type[Model], ...]] = {
     "USERS_TABLE": (User,),
@@ -29,7 +29,7 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
     "REPORTS_TABLE": (Report, DayCounts),
     "DELIVERIES_TABLE": (Delivery,),
     "NOTIFICATIONS_TABLE": (Notification,),
-    "RUNS_TABLE": (RunRecord, Flight, DayTotals, SweepRun, SweepPart, Watermark, DigestSelection, Changed),
+    "RUNS_TABLE": (RunRecord, Flight, DayTotals, SweepRun, SweepPart, Watermark, DigestSelection, Changed, ErasedUser),
 }
 """Each table's environment variable and the models that live in it."""
 

@@ -1,5 +1,6 @@
 """Users, whom they follow, and on which days they were active."""
 
+import hashlib
 import os
 from datetime import datetime, timedelta
 from typing import Any
@@ -274,6 +275,35 @@ def count_user(user_id: str, change: Action, at: datetime, *, here: bool = False
     touch = [User.touched_at.set(at), User.touched_day.set(day_key(at, user_id))]
     exists = User.user_id.exists()
     return Update(User(user_id), [change, *touch], exists & User.deleted_at.does_not_exist() if here else exists)
+
+
+class ErasedUser(Row):
+    """That a user was erased, kept beside the runs for ever under the key `erased`: nothing of them comes back.
+
+    Attributes:
+        mark: A hash of their id, which nobody can read it from.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    partition = UnicodeAttribute(hash_key=True, attr_name="task_day", default="erased")
+    mark = UnicodeAttribute(range_key=True, attr_name="run_id")
+
+    @staticmethod
+    def of(user_id: str) -> "ErasedUser":
+        """The row of a user, not saved."""
+        return ErasedUser(mark=hashlib.sha256(user_id.encode()).hexdigest())
+
+    @staticmethod
+    def has(user_id: str) -> bool:
+        """Whether a user was erased; they may have joined again since."""
+        row = ErasedUser.of(user_id)
+        try:
+            row.refresh(consistent_read=True)
+        except ErasedUser.DoesNotExist:
+            return False
+        return True
 
 
 class FollowsByFollowed(GlobalSecondaryIndex["Follow"]):

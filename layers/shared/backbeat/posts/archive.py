@@ -9,6 +9,7 @@ The rows are kept as DynamoDB has them, so attributes that these models do not k
 """
 
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from botocore.exceptions import ClientError
 
 from backbeat.aws import dynamodb, s3
-from backbeat.models import Changed, Comment, DayCounts, Like, Post, User, day_key
+from backbeat.models import Changed, Comment, DayCounts, ErasedUser, Like, Post, Row, User, day_key, readable, update_if
 from backbeat.models.arguments import checked
 from backbeat.posts.files import File, delete_files, files_of
 
@@ -181,14 +182,7 @@ def restore(survey: str, *, at: datetime) -> Restored:
         total["shown"] += _unhide(json.loads(s3().get_object(Bucket=bucket(), Key=key)["Body"].read()), at)
     for key in keys:
         for entry in read(key):
-            if _put_post(with_media_that_is_there(as_before_hiding(entry["post"])), at):
-                total["posts"] += 1
-                total["files"] += len(entry["files"])
-                total["bytes"] += sum(file["size"] for file in entry["files"])
-            else:
-                total["there"] += 1
-            total["comments"] += sum(_put(Comment, comment) for comment in entry["comments"])
-            total["likes"] += sum(_put(Like, like) for like in entry["likes"])
+            total += _put_back(entry, at)
             DayCounts.mark(days_of(entry))
     return Restored(**{field.name: total[field.name] for field in fields(Restored)})
 
@@ -196,32 +190,45 @@ def restore(survey: str, *, at: datetime) -> Restored:
 def _unhide(page: dict[str, Any], at: datetime) -> int:
     """Show the posts again that were hidden for being on a page of a survey; return how many."""
     as_of = datetime.fromisoformat(page["as_of"])
-    posts = Post.batch_get(page["hide"], consistent_read=True) if page["hide"] else ()
-    return sum(Post.unhide(post.post_id, at=at) for post in posts if post.hidden_at and post.hidden_at >= as_of)
+    shown = 0
+    for post in readable(Post, page["hide"], consistent_read=True):
+        if post.hidden_at and post.hidden_at >= as_of:
+            with contextlib.suppress(Post.DoesNotExist):  # it was deleted meanwhile
+                shown += Post.unhide(post.post_id, at=at)
+    return shown
 
 
-def forget(user_id: str) -> int:
-    """Take a user's posts, comments and likes out of every manifest; return how many rows that were."""
+def forget(user_id: str) -> tuple[int, set[str]]:
+    """Take a user's posts, comments and likes out of every manifest; return how many rows that were, and the posts."""
     forgotten = 0
     theirs: set[str] = set()
     for key in list(manifests("archive/")):
         entries = read(key)
-        theirs |= {entry["post"]["post_id"]["S"] for entry in entries if entry["post"]["author_id"]["S"] == user_id}
-        kept = [
-            Entry(
-                post=entry["post"],
-                comments=[row for row in entry["comments"] if row["author_id"]["S"] != user_id],
-                likes=[row for row in entry["likes"] if row["user_id"]["S"] != user_id],
-                files=entry["files"],
-            )
-            for entry in entries
-            if entry["post"]["author_id"]["S"] != user_id
-        ]
+        theirs |= {entry["post"]["post_id"]["S"] for entry in entries if _is_by(entry["post"], "author_id", user_id)}
+        kept = [_without(entry, user_id) for entry in entries if not _is_by(entry["post"], "author_id", user_id)]
         if kept != entries:
             forgotten += _rows(entries) - _rows(kept)
             _replace(key, _packed(kept), "application/gzip")
     unlist(theirs)
-    return forgotten
+    return forgotten, theirs
+
+
+def _is_by(row: Item, name: str, user_id: str) -> bool:
+    return bool(row.get(name) == {"S": user_id})
+
+
+def _without(entry: Entry, user_id: str) -> Entry:
+    """A post without a user's comments and likes, which its counts do not count any more."""
+    comments = [row for row in entry["comments"] if not _is_by(row, "author_id", user_id)]
+    likes = [row for row in entry["likes"] if not _is_by(row, "user_id", user_id)]
+    post = dict(entry["post"])
+    for name, fewer in (
+        ("comments_count", len(entry["comments"]) - len(comments)),
+        ("likes_count", len(entry["likes"]) - len(likes)),
+    ):
+        if fewer and "N" in post.get(name, {}):
+            post[name] = {"N": str(max(0, int(float(post[name]["N"])) - fewer))}
+    return Entry(post=post, comments=comments, likes=likes, files=entry["files"])
 
 
 def unlist(post_ids: Collection[str]) -> None:
@@ -278,18 +285,69 @@ def with_media_that_is_there(post: Item) -> Item:
     return {name: value for name, value in post.items() if name not in gone} | {"media": {"M": kept}}
 
 
-def _put_post(post: Item, at: datetime) -> bool:
-    """Put a post that is not there, and count it; return whether it was put."""
-    Changed.note("restored", post["post_id"]["S"])
-    author = post["author_id"]["S"]
-    put: TransactWriteItemTypeDef = {
-        "Put": {
-            "TableName": Post.Meta.table_name,
-            "Item": post,
-            "ConditionExpression": "attribute_not_exists(post_id)",
-        }
-    }
-    count: TransactWriteItemTypeDef = {
+def _put_back(entry: Entry, at: datetime) -> Counter[str]:
+    """Put what is not there of a post with its comments and likes, but nothing by users who were erased meanwhile."""
+    done: Counter[str] = Counter()
+    post = with_media_that_is_there(as_before_hiding(entry["post"]))
+    post_id, author = post["post_id"]["S"], post["author_id"]["S"]
+    Changed.note("restored", post_id)
+    put = _put(Post, post)
+    unmet = _unmet(put, _unless_erased(author), _counted(author, at))
+    if unmet == {2}:  # the author is not here any more
+        unmet = _unmet(put, _unless_erased(author))
+    if 1 in unmet:
+        return done
+    if unmet:
+        done["there"] += 1
+    else:
+        done["posts"] += 1
+        done["files"] += len(entry["files"])
+        done["bytes"] += sum(file["size"] for file in entry["files"])
+    for model, by, rows in ((Comment, "author_id", entry["comments"]), (Like, "user_id", entry["likes"])):
+        name = f"{model.__name__.lower()}s"
+        for row in rows:
+            there = _check(Post, {"post_id": row["post_id"]}, "attribute_exists(post_id)")
+            unmet = _unmet(_put(model, row), _unless_erased(row[by]["S"]), there)
+            done[name] += not unmet
+            if 1 in unmet and done["posts"]:
+                count = Post.comments_count if model is Comment else Post.likes_count
+                update_if(Post(post_id), [count.add(-1)], Post.post_id.exists() & (count > 0))
+    return done
+
+
+def _unmet(*items: "TransactWriteItemTypeDef") -> set[int]:
+    """Write all or nothing; return the places of those whose conditions did not hold, and then nothing was written."""
+    try:
+        dynamodb().transact_write_items(TransactItems=items)
+    except dynamodb().exceptions.TransactionCanceledException as error:
+        codes = [reason.get("Code") for reason in error.response["CancellationReasons"]]
+        if not set(codes) <= {"None", "ConditionalCheckFailed"}:
+            raise
+        return {place for place, code in enumerate(codes) if code != "None"}
+    return set()
+
+
+def _put(model: type[Post] | type[Comment] | type[Like], item: Item) -> "TransactWriteItemTypeDef":
+    """Put a row that is not there."""
+    condition = "attribute_not_exists(post_id)"
+    return {"Put": {"TableName": model.Meta.table_name, "Item": item, "ConditionExpression": condition}}
+
+
+def _check(model: type[Row], key: Item, condition: str) -> "TransactWriteItemTypeDef":
+    """Write nothing, but look whether a condition holds of a row."""
+    return {"ConditionCheck": {"TableName": model.Meta.table_name, "Key": key, "ConditionExpression": condition}}
+
+
+def _unless_erased(user_id: str) -> "TransactWriteItemTypeDef":
+    """The condition that a user was not erased; erasing notes it first, and then looks for what there is of them."""
+    mark = ErasedUser.of(user_id)
+    key = {"task_day": {"S": mark.partition}, "run_id": {"S": mark.mark}}
+    return _check(ErasedUser, key, "attribute_not_exists(run_id)")
+
+
+def _counted(author: str, at: datetime) -> "TransactWriteItemTypeDef":
+    """Count a post on its author, who is marked as touched."""
+    return {
         "Update": {
             "TableName": User.Meta.table_name,
             "Key": {"user_id": {"S": author}},
@@ -302,27 +360,6 @@ def _put_post(post: Item, at: datetime) -> bool:
             },
         }
     }
-    try:
-        dynamodb().transact_write_items(TransactItems=[put, count])
-    except dynamodb().exceptions.TransactionCanceledException as error:
-        of_post, of_author = (reason.get("Code") for reason in error.response["CancellationReasons"])
-        if of_post == "ConditionalCheckFailed":
-            return False
-        if (of_post, of_author) == ("None", "ConditionalCheckFailed"):  # the author has left
-            return _put(Post, post)
-        raise
-    return True
-
-
-def _put(model: type[Post] | type[Comment] | type[Like], item: Item) -> bool:
-    """Put a row that is not there; return whether it was put."""
-    try:
-        dynamodb().put_item(
-            TableName=model.Meta.table_name, Item=item, ConditionExpression="attribute_not_exists(post_id)"
-        )
-    except dynamodb().exceptions.ConditionalCheckFailedException:
-        return False
-    return True
 
 
 def _packed(entries: Sequence[Entry]) -> bytes:
