@@ -22,7 +22,7 @@ from pynamodb.expressions.update import Action
 
 from backbeat import queues
 from backbeat.aws import dynamodb, s3
-from backbeat.messages import Message
+from backbeat.messages import LONGEST_ID, Message, digest_of
 from backbeat.models import Changed, Comment, DayCounts, Like, Post, day_key, delete_post, readable, update_if
 from backbeat.posts import archive
 from backbeat.posts.archive import Entry
@@ -169,7 +169,7 @@ def look(run: Run, mode: str, spec: Json, cursor: Json | None, tally: Tally) -> 
         if any(due.values()):
             due["as_of"] = run.now.isoformat()
             name = hashlib.sha256(page[0].post_id.encode()).hexdigest()[:16]  # the same whenever the page is listed
-            key = f"surveys/{run.id}/{spec['index']}-{name}.json"
+            key = f"{archive.folder('surveys', run.id)}{spec['index']}-{name}.json"
             s3().put_object(Bucket=archive.bucket(), Key=key, Body=json.dumps(due).encode())
 
     index: Any = getattr(Post, spec["index"])
@@ -216,13 +216,16 @@ def decide(run: Run, mode: str, found: Counter[str]) -> Surveyed:
     elif mode == "clean":
         table = dynamodb().describe_table(TableName=Post.Meta.table_name)["Table"]
         if total > BRAKE * table["ItemCount"]:
+            listed = f"s3://{archive.bucket()}/{archive.folder('surveys', run.id)}"
             raise Rejected(
                 "brake",
                 f"{total} posts ({found['hide']} to hide, {found['delete']} to delete) are more than {BRAKE:.0%} "
-                f"of the {table['ItemCount']} there are, so none was taken. They are listed in "
-                f"s3://{archive.bucket()}/surveys/{run.id}/. To approve: backbeat run {run.task.name} survey={run.id}",
+                f"of the {table['ItemCount']} there are, so none was taken. They are listed in {listed}. "
+                f"To approve: backbeat run {run.task.name} survey={run.id}",
             )
         following = f"{run.id}/take"
+        if len(following) > LONGEST_ID:
+            following = f"{digest_of(run.id)}/take"
         taking = Message(task=run.task.name, id=following, kwargs={"survey": run.id}, sent_at=run.now)
         queues.put(run.task.queue, taking.to_json())
     return Surveyed(
@@ -245,9 +248,7 @@ def plan_taking(survey: str) -> list[Json]:
     Raises:
         Rejected: There is no such survey, or it found nothing.
     """
-    keys: list[str] = []
-    for page in s3().get_paginator("list_objects_v2").paginate(Bucket=archive.bucket(), Prefix=f"surveys/{survey}/"):
-        keys += [found["Key"] for found in page.get("Contents", [])]
+    keys = list(archive.manifests(archive.folder("surveys", survey)))
     if not keys:
         raise Rejected("no_survey", f"there is no survey {survey!r}, or it found nothing, or it is over 90 days old")
     return spread("survey", keys)
@@ -260,7 +261,7 @@ def take(run: Run, survey: str, spec: Json, cursor: Json | None, tally: Tally) -
         due = json.loads(s3().get_object(Bucket=archive.bucket(), Key=pages[number])["Body"].read())
         for post in readable(Post, due["hide"] + due["show"], note_in(taken), needs=NEEDED, consistent_read=True):
             taken[hide_or_show(post, run.now)] += 1
-        page = pages[number].removeprefix(f"surveys/{survey}/").removesuffix(".json")
+        page = pages[number].removeprefix(archive.folder("surveys", survey)).removesuffix(".json")
         delete(survey, page, due["delete"], run.now, taken)
         if run.seconds_left < SECONDS_TO_STOP and number + 1 < len(pages):
             return Unfinished(number + 1, dict(taken))
@@ -337,8 +338,8 @@ def is_as_read(post: Post) -> Condition:
 
 def sum_up(run: Run, survey: str, taken: Counter[str]) -> Taken:
     """Move the watermark on to the time of the survey, and say what was taken."""
-    first = s3().list_objects_v2(Bucket=archive.bucket(), Prefix=f"surveys/{survey}/", MaxKeys=1)["Contents"][0]
-    page = json.loads(s3().get_object(Bucket=archive.bucket(), Key=first["Key"])["Body"].read())
+    first = next(archive.manifests(archive.folder("surveys", survey)))
+    page = json.loads(s3().get_object(Bucket=archive.bucket(), Key=first)["Body"].read())
     advance(run.task.name, datetime.fromisoformat(page["as_of"]))
     names = ("hidden", "deleted", "shown", "changed", "comments", "files", "bytes", "unreadable")
     return Taken(**{name: taken[name] for name in names}, restore=survey)

@@ -6,6 +6,7 @@ from backbeat.messages import sortable
 from backbeat.models import Changed, ErasedUser, Notification, User, save_if
 from backbeat.runtime import NotYet, Rejected, Run, Skipped, implementation
 from backbeat.tasks import send_notification
+from backbeat.text import shows
 
 LONGEST_TEXT = 1_000
 
@@ -24,8 +25,10 @@ class NotificationWritten:
 @implementation(send_notification)
 def handle(user_id: str, kind: str, text: str, run: Run, link: str | None = None) -> NotificationWritten | Skipped:
     """Write one notification; see the declaration for the arguments."""
-    if not kind or not text.strip() or len(text) > LONGEST_TEXT:
-        raise Rejected("invalid_text", f"a notification needs a kind, and a text of 1 to {LONGEST_TEXT} characters")
+    if not kind or not shows(text) or len(text) > LONGEST_TEXT:
+        raise Rejected(
+            "invalid_text", f"a notification needs a kind, and a text of 1 to {LONGEST_TEXT} characters that shows"
+        )
     try:
         user = User.get(user_id, consistent_read=True)
     except User.DoesNotExist as error:

@@ -12,7 +12,7 @@ from support import STACK, Calls, Context, Queue, event, function_environment, r
 from backbeat import ledger, sweeps
 from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
 from backbeat.posts import archive, files
-from cleanup_old_posts import handle
+from cleanup_old_posts import handle, plan_taking
 
 TASK = "cleanup_old_posts"
 SUNDAY = datetime(2026, 11, 1, 1, tzinfo=UTC)
@@ -391,6 +391,16 @@ def test_the_brake_stops_a_run_and_an_operator_can_approve_it(
     queue.drain(handle)
     assert hidden() == {"old", "ancient"}
     assert sweeps.watermark(TASK) == SUNDAY
+
+
+def test_ids_that_an_operator_made_up_keep_apart(due: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run's id begins with another's and a slash, and a third's leaves no room for what follows from it."""
+    for run_id in ("a/b", "a", "x" * 200):
+        kwargs = {"mode": "report"} if run_id != "x" * 200 else {}
+        queue.send({"task": handle.task.name, "id": run_id, "kwargs": kwargs, "sent_at": SUNDAY.isoformat()})
+        queue.drain(handle)
+    assert len(plan_taking("a")) == len(plan_taking("a/b")) == 1
+    assert (queue.dead(), rows("PostsTable")) == ([], [])
 
 
 def test_a_report_counts_and_takes_nothing(due: Any, queue: Queue, calls: Calls) -> None:

@@ -131,6 +131,9 @@ def test_an_eventbridge_event() -> None:
         ('{"Records": 7}', "S3 notification"),
         ('{"Records": [{"s3": {}}]}', "bucket"),
         (json.dumps(s3_notification(key="%FF")), "S3 notification"),
+        (json.dumps(s3_notification(key=5)), "S3 notification"),
+        ('{"task": "process_media_upload", "id": "x", "part": -1}', "part"),
+        ('{"task": "process_media_upload", "id": "x", "part": ' + "9" * 300 + "}", "part"),
         (
             json.dumps({"Records": [{**s3_notification()["Records"][0], "eventTime": "9999-12-31T23:59:59-01:00"}]}),
             "eventTime",

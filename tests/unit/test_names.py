@@ -59,6 +59,11 @@ def test_a_name_is_shown(name: str) -> None:
         "٠٨٠٠ ٥٥٥ ٠١٠٠",
         "0800 555 01 00",
         "1.2.3.44",
+        "1.1.1.1",
+        "whatsapp:call-me",
+        "whatsapp:123",
+        "evil:8080/x",
+        "javascript:alert(1)",
     ],
 )
 def test_a_name_that_could_become_a_link_is_left_out(name: str) -> None:

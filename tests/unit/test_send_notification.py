@@ -55,7 +55,9 @@ def test_one_that_was_read_goes_after_thirty_days(queue: Queue) -> None:
     assert texts() == ["number 2", "number 1"]
 
 
-@pytest.mark.parametrize("wrong", [{"kind": ""}, {"text": " "}, {"text": "x" * 1_001}])
+@pytest.mark.parametrize(
+    "wrong", [{"kind": ""}, {"text": " "}, {"text": "\u3164\u200b"}, {"text": "\x00"}, {"text": "x" * 1_001}]
+)
 def test_one_that_says_nothing_or_too_much_is_rejected(queue: Queue, wrong: dict[str, str]) -> None:
     send(queue, **wrong)
     assert (texts(), queue.dead()[0]["reason"]) == ([], "invalid_text")

@@ -5,10 +5,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote_plus
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 LONGEST_ID = 200
@@ -46,7 +46,7 @@ class Message(BaseModel):
     kwargs: dict[str, Any] = {}
     scheduled_time: AwareDatetime | None = None
     sent_at: AwareDatetime | None = None
-    part: int | None = None
+    part: Annotated[int, Field(ge=0, le=9_999)] | None = None
 
     @model_validator(mode="after")
     def _has_time_and_identity(self) -> "Message":
@@ -203,7 +203,7 @@ def _from_s3(records: Any, task: str) -> Message:
         key = unquote_plus(s3_object["key"], errors="strict")
         time = datetime.fromisoformat(record["eventTime"])
         _check("eventTime", time)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidMessage(f"not an S3 notification: {error!r}") from error
     version_id, sequencer = s3_object.get("versionId"), s3_object.get("sequencer")
     # The same for every delivery of one event, unlike SQS's message id.

@@ -30,7 +30,8 @@ def looks_like_an_address(text: str) -> bool:
 _ADDRESS = re.compile(
     r"""
       @ | // | \\\\                                  # an address or a handle, what follows a protocol, a share
-    | \b (?: https? | ftp | mailto | tel | sms ) :
+    | \b [a-z][a-z0-9+.\-]{2,} : \S                  # a protocol, or a host with a port
+    | \b (?: \d{1,3} \. ){3} \d                       # a network address
     | [^\s.] [.\u3002] [^\W_] [^\s.]                 # a domain: after its dot stand two characters, as in no initials
     | (?<! \w ) \d (?: [\s().\-\u2010-\u2015/]* \d ){6,} (?! \w )   # seven digits or more: a telephone number
     """,

@@ -82,7 +82,12 @@ def bucket() -> str:
 
 def manifest_key(survey: str, page: str) -> str:
     """The key of the manifest of what a page of a survey found."""
-    return f"archive/{survey}/{page}.jsonl.gz"
+    return f"{folder('archive', survey)}{page}.jsonl.gz"
+
+
+def folder(kind: str, run_id: str) -> str:
+    """What the keys of a run's surveys or manifests begin with, and of no other's, as an id may hold slashes."""
+    return f"{kind}/{run_id.replace('/', '%2F')}/"
 
 
 def rows_of(model: type[Post] | type[Comment] | type[Like], post_id: str) -> list[Item]:
@@ -174,7 +179,7 @@ def restore(survey: str, *, at: datetime) -> Restored:
     Raises:
         LookupError: The run has neither a manifest nor a survey.
     """
-    keys, pages = list(manifests(f"archive/{survey}/")), list(manifests(f"surveys/{survey}/"))
+    keys, pages = list(manifests(folder("archive", survey))), list(manifests(folder("surveys", survey)))
     if not keys and not pages:
         raise LookupError(f"run {survey!r} has no manifest and no survey in s3://{bucket()}")
     total: Counter[str] = Counter()
