@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import boto3
@@ -28,7 +29,7 @@ from backbeat.producer import (
 )
 from backbeat.queues import NotTaken, QueueNotFound
 from backbeat.sent import TaskFailed, runs_table
-from backbeat.tasks import process_media_upload
+from backbeat.tasks import process_media_upload, send_notification
 
 KWARGS = {"bucket": "b", "key": "k"}
 DEFAULTS = {"version_id": None, "event_name": "ObjectCreated:Put"}
@@ -126,8 +127,11 @@ def test_a_missing_queue_is_named(media_queue: Queue, monkeypatch: pytest.Monkey
         ({"countdown": -1}, "countdown is -1"),
         ({"countdown": float("nan")}, "countdown is nan"),
         ({"countdown": float("inf")}, "countdown is inf"),
-        ({"countdown": 1e15}, "countdown is 1e\\+15 seconds, and leads beyond 2999"),
-        ({"countdown": 1e11}, "countdown is 1e\\+11 seconds"),
+        ({"countdown": 1e15}, "countdown is 1000000000000000.0, so many seconds lead beyond 2999"),
+        ({"countdown": 1e11}, "countdown is 1[0.]+, so many seconds"),
+        ({"countdown": 10**400}, "countdown is 10+…, so many seconds"),
+        *(({"countdown": value}, "not a number of seconds") for value in ("5", Decimal("NaN"), timedelta(1), [1])),
+        *(({"eta": value}, "eta is .*, not a datetime") for value in ("2030-01-01", date(2030, 1, 1), 5)),
         ({"eta": datetime.max.replace(tzinfo=UTC)}, "eta 9999-12-31.* is beyond 2999"),
         ({"eta": datetime(2030, 1, 1)}, "no time zone"),  # noqa: DTZ001 - what is refused
         ({"eta": datetime(2030, 1, 1, tzinfo=UTC), "countdown": 0}, "not both"),
@@ -140,6 +144,12 @@ def test_a_time_that_means_nothing_is_refused_and_nothing_is_sent(
         process_media_upload.apply_async(KWARGS, **options)
     assert media_queue.depth() == (0, 0)
     assert delayed() == []
+
+
+@pytest.mark.parametrize("kwargs", [[1], "user", {"user_id": "u", "kind": "k", "text": "\udc00"}])
+def test_what_could_not_be_sent_is_refused_by_name(aws: None, kwargs: Any) -> None:
+    with pytest.raises(InvalidTaskArguments, match="send_notification: "):
+        send_notification.apply_async(kwargs=kwargs)
 
 
 def test_arguments_come_by_position_by_name_or_both(media_queue: Queue) -> None:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from backbeat import queues
 from backbeat.aws import delayed_group, scheduler, sending_sqs, stack_name
-from backbeat.messages import LATEST, Message, explain, sortable
+from backbeat.messages import LATEST, LONGEST_FIELD, Message, explain, shortened, sortable
 from backbeat.sent import Sent
 
 P = ParamSpec("P")
@@ -206,6 +206,8 @@ class Task(Generic[P]):
         for option in options:
             instead = INSTEAD.get(option, "there is no such option")
             raise OptionRefused(f"{self.name}: {option} is not taken here: {instead}")
+        if not isinstance(kwargs or {}, Mapping):
+            raise InvalidTaskArguments(f"{self.name}: kwargs is a {type(kwargs).__name__}; arguments go by name")
         given = dict(kwargs or {})
         if isinstance(args, Mapping):
             given = {**args, **given}
@@ -253,22 +255,29 @@ class Task(Generic[P]):
             raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
         message_id = f"{sortable(time)}-{secrets.token_hex(8)}"
         try:
-            return Message(task=self.name, id=message_id, kwargs=arguments, sent_at=time.astimezone(UTC))
+            message = Message(task=self.name, id=message_id, kwargs=arguments, sent_at=time.astimezone(UTC))
+            message.to_json().encode()
         except ValidationError as error:
             raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
+        except UnicodeEncodeError as error:
+            raise InvalidTaskArguments(f"{self.name}: a text holds half of a surrogate pair, no character") from error
+        return message
 
     def _time(self, now: datetime, countdown: float | None, eta: datetime | None) -> datetime:
         """When the task is to run, given what the caller asked for."""
         if countdown is not None and eta is not None:
             raise ValueError(f"{self.name}: give countdown or eta, not both")
         if countdown is not None:
-            if not 0 <= countdown < math.inf:
-                raise ValueError(f"{self.name}: countdown is {countdown}, not a number of seconds from 0 up")
+            said = f"{self.name}: countdown is {shortened(repr(countdown), LONGEST_FIELD)}"
+            if not isinstance(countdown, int | float) or not 0 <= countdown < math.inf:
+                raise ValueError(f"{said}, not a number of seconds from 0 up")
             if countdown > (LATEST - now).total_seconds():
-                raise ValueError(f"{self.name}: countdown is {countdown:g} seconds, and leads beyond {LATEST:%Y}")
+                raise ValueError(f"{said}, so many seconds lead beyond {LATEST:%Y}")
             return now + timedelta(seconds=countdown)
         if eta is None:
             return now
+        if not hasattr(eta, "utcoffset"):
+            raise ValueError(f"{self.name}: eta is {shortened(repr(eta), LONGEST_FIELD)}, not a datetime")
         if eta.utcoffset() is None:
             raise ValueError(f"{self.name}: eta {eta.isoformat()} has no time zone; say datetime.now(UTC) + ...")
         if eta > LATEST:
