@@ -454,12 +454,29 @@ def _decoded_jpeg(image: Image.Image, file: BinaryIO) -> Image.Image:
     except OSError:
         # With an end put to it, the decoder fills up what is missing with grey, as browsers do.
         file.seek(0)
-        image = Image.open(io.BytesIO(file.read() + b"\xff\xd9"), formats=["JPEG"])
+        image = Image.open(io.BytesIO(_whole_segments(file.read()) + b"\xff\xd9"), formats=["JPEG"])
         image.draft(None, size)
         decoded = _decoded(image)
         if _is_plain_below(decoded):
             raise
         return decoded
+
+
+def _whole_segments(content: bytes) -> bytes:
+    """A JPEG without a segment that is cut off, as is one of the tables between the scans of a progressive one."""
+    at = 2
+    while (at := content.find(b"\xff", at)) >= 0 and at + 4 <= len(content):
+        marker = content[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif marker <= 1 or 0xD0 <= marker <= 0xD9:  # within a scan, or without a content
+            at += 2
+        else:
+            after = at + 2 + int.from_bytes(content[at + 2 : at + 4])
+            if after > len(content):
+                return content[:at]
+            at = after
+    return content[:at] if at >= 0 else content
 
 
 def _grey(image: Image.Image) -> Image.Image:

@@ -181,6 +181,8 @@ class _Pictures:
         rate = video.average_rate or video.guessed_rate or Fraction(30)
         rate = rate if 1 <= rate <= MOST_FRAMES_A_SECOND else Fraction(30)
         self._ticks_a_frame = round(1 / rate / TICKS)
+        # The rate is an average, and says nothing of how near two pictures of a recorded screen may be.
+        self._least_apart = min(self._ticks_a_frame, round(1 / Fraction(30) / TICKS)) // 2
 
         ratio = video.sample_aspect_ratio or Fraction(1)  # the container's, or else the codec's
         width = round(first.width * ratio) if Fraction(1, 4) <= ratio <= 4 else first.width
@@ -272,7 +274,7 @@ class _Pictures:
             _check_length(float(at * TICKS), self._limits)
             self._poster.consider(frame, float(at * TICKS))
             frame.pts, frame.time_base, frame.pict_type = at, TICKS, 0
-            self._earliest, self._end = at + self._ticks_a_frame // 2, at + self._ticks_a_frame
+            self._earliest, self._end = at + self._least_apart, at + self._ticks_a_frame
             self._mux(self._stream.encode(frame))
 
 

@@ -581,6 +581,16 @@ def test_a_jpeg_that_lacks_its_end_is_shown_as_far_as_it_goes(save: dict[str, An
         assert close(corners(make(content[:-missing]).shown("320.jpg")), [RED, GREEN, GREY, BLUE], by=40)
 
 
+def test_a_progressive_jpeg_that_ends_within_a_table_is_shown_as_far_as_it_goes() -> None:
+    content = encoded(Image.blend(quarters(640, 480), noise((480, 640)), 0.1), "JPEG", progressive=True)
+    tables = [at for at in range(len(content)) if content.startswith(b"\xff\xc4", at)]
+    scans = [at for at in range(len(content)) if content.startswith(b"\xff\xda", at)]
+    assert len(scans) > 5
+    for start in (*tables[-3:], *scans[-3:]):
+        for more in (1, 3, 9):
+            assert close(corners(make(content[: start + more]).shown("320.jpg")), [RED, GREEN, GREY, BLUE], by=60)
+
+
 @pytest.mark.parametrize("form", ["PNG", "GIF", "BMP"])
 def test_a_png_gif_or_bmp_that_lacks_its_end_is_shown_as_far_as_it_goes(form: str) -> None:
     content = encoded(Image.blend(quarters(640, 480), noise((480, 640)), 0.1), form)

@@ -155,6 +155,23 @@ def test_a_video_without_sound_and_one_of_a_single_picture_work() -> None:
     assert made.media.seconds == pytest.approx(0.1)
 
 
+def test_the_pictures_of_a_recorded_screen_come_as_they_do() -> None:
+    """Bursts of 20 a second with seconds between them, 4 a second on average: none is left out."""
+    times = [burst * 60 + number for burst in range(3) for number in range(8)]
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as target:
+        stream = target.add_stream("libx264", rate=20)
+        stream.width = stream.height = 64
+        for number, at in enumerate(times):
+            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 64), (number * 10, 90, 90)))
+            frame.pts, frame.time_base = at, Fraction(1, 20)
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode())
+    with av.open(io.BytesIO(make(buffer.getvalue()).files["video.mp4"])) as made:
+        shown = [round(float(frame.time or 0) * 20) for frame in made.decode(video=0)]
+    assert shown == times
+
+
 @pytest.mark.parametrize("size", [(2, 2), (4, 4), (16, 2), (6, 64)])
 def test_a_tiny_video_works(size: tuple[int, int]) -> None:
     made = make(encoded("webm", "libvpx", None, size=size, seconds=0.2))
