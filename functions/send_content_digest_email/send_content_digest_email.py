@@ -18,7 +18,7 @@ from typing import Any
 from backbeat import queues
 from backbeat.logs import logger
 from backbeat.mail import digest, sending
-from backbeat.mail.deliveries import AlreadySent, InHand, Unknown
+from backbeat.mail.deliveries import AlreadySent, Erased, InHand, Unknown
 from backbeat.mail.digest import WEEK, Chosen
 from backbeat.mail.sending import SECONDS_FOR_ONE, Pacer, Site
 from backbeat.messages import Message, digest_of, iso, sortable
@@ -183,9 +183,12 @@ def _send(user_id: str, run: Run, chosen: list[Chosen], pacer: Pacer | None = No
     if not posts:
         return Skipped("there is nothing to show")
     delivery_id = digest.delivery_id(user_id, run.now)
-    return SentToOne(
-        sending.send_once(delivery_id, "content_digest", user, run, kept=digest.KEPT, pacer=pacer, posts=posts)
-    )
+    try:
+        return SentToOne(
+            sending.send_once(delivery_id, "content_digest", user, run, kept=digest.KEPT, pacer=pacer, posts=posts)
+        )
+    except Erased as erased:
+        return Skipped(str(erased))
 
 
 def _not_for(user: User, now: datetime) -> str | None:

@@ -6,7 +6,7 @@ Its delivery row, `welcome:<user>`, is kept for ever: so a second welcome is not
 from dataclasses import dataclass
 
 from backbeat.mail import sending
-from backbeat.mail.deliveries import AlreadySent
+from backbeat.mail.deliveries import AlreadySent, Erased
 from backbeat.models import ErasedUser, User
 from backbeat.runtime import NotYet, Run, Skipped, implementation
 from backbeat.tasks import send_welcome_email
@@ -36,8 +36,8 @@ def handle(user_id: str, run: Run) -> WelcomeSent | Skipped:
         return Skipped(why)
     try:
         return WelcomeSent(sending.send_once(f"welcome:{user_id}", "welcome", user, run))
-    except AlreadySent as already:
-        return Skipped(str(already))
+    except (AlreadySent, Erased) as why_not:
+        return Skipped(str(why_not))
 
 
 lambda_handler = handle.lambda_handler

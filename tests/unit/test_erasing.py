@@ -313,6 +313,29 @@ def test_a_message_that_comes_later_is_skipped_and_names_nobody(outbox: Outbox) 
     assert outbox.mails == []
 
 
+@pytest.mark.parametrize(("before", "mails"), [("GetItem", 0), ("UpdateItem", 0), ("SendEmail", 1)])
+@pytest.mark.parametrize("module", [send_welcome_email, send_content_digest_email])
+def test_a_mail_under_way_leaves_nothing_of_who_is_erased_meanwhile(
+    module: Any, before: str, mails: int, calls: Calls, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the user's row is read, before the mail is claimed, and as it is handed to SES."""
+    monkeypatch.setenv("DIGEST_SENDERS", "2")
+    monkeypatch.setattr("backbeat.mail.sending.Pacer.wait", lambda pacer: None)
+    for user in (ANN, "bob"):
+        User.join(user, name=user, email=f"{user}@example.com", at=NOW)
+    Post.publish("p1", author_id="bob", text="Hello", at=NOW - DAY)
+    table = {"GetItem": "UsersTable", "UpdateItem": "DeliveriesTable", "SendEmail": None}[before]
+    calls.before(before, table, lambda: erasing.erase(ANN, at=NOW))
+    queue = Queue(f"{STACK}-emails-{module.__name__}")
+    kwargs = {"user_id": ANN} if module is send_welcome_email else {}
+    queue.send({"task": module.__name__, "id": "a-run", "kwargs": kwargs, "sent_at": NOW.isoformat()})
+    queue.drain(module.handle)
+    assert len(outbox.mails) == mails
+    assert queue.dead() == []
+    assert RunRecord.get(f"{module.__name__}#{NOW.date()}", "a-run").outcome in ("succeeded", "skipped")
+    assert [where for where, text in everything() if ANN in text] == []
+
+
 @pytest.mark.parametrize("missing", ["MEDIA_BUCKET", "ARCHIVE_BUCKET", "REPORTS_BUCKET"])
 def test_nothing_is_erased_where_something_cannot_be(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     User.join(ANN, name="Ann", email="ann@example.com", at=NOW)

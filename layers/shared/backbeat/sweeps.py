@@ -255,9 +255,9 @@ def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R], h
         outcome = work(part.spec, part.cursor, part.tally or {})
         if isinstance(outcome, Unfinished):
             return _send_on(run, part, number, outcome, hops)
-        part.update(
-            actions=[SweepPart.tally.set(as_json(outcome)), SweepPart.done.set(True), SweepPart.cursor.remove()]
-        )
+        # What it was to do may name users, and is kept no longer than it is needed.
+        done = [SweepPart.done.set(True), SweepPart.spec.remove(), SweepPart.cursor.remove()]
+        part.update(actions=[SweepPart.tally.set(as_json(outcome)), *done])
     sweep = SweepRun(part.sweep)
     sweep.update(actions=[SweepRun.pending.delete({number})], condition=SweepRun.sweep.exists())
     if not sweep.pending and not sweep.finished:

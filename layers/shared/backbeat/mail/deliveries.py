@@ -9,6 +9,7 @@ operator. So nobody gets an email twice, and whoever gets none is listed.
 """
 
 import base64
+import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -16,7 +17,7 @@ from enum import StrEnum
 from pynamodb.expressions.update import Action
 
 from backbeat.logs import without_addresses
-from backbeat.models import Delivery, day_key, day_keys, each, shard_of, shards, update_if
+from backbeat.models import Delivery, ErasedUser, User, day_key, day_keys, each, shard_of, shards, update_if
 from backbeat.runtime import NotYet, Rejected, Run
 
 LEASE = timedelta(seconds=60)
@@ -61,6 +62,13 @@ class AlreadySent(Exception):
 
 class InHand(NotYet):
     """Another sender is at work on this email."""
+
+
+class Erased(Exception):
+    """The user whom this email was to go to was erased meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("the user was erased")
 
 
 class Unknown(Rejected):
@@ -119,6 +127,7 @@ def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedel
         AlreadySent: It has been sent.
         InHand: Another sender is at work on it.
         Unknown: It may have been sent.
+        Erased: Its user was erased meanwhile.
     """
     now = datetime.now(UTC)
     row = Delivery(delivery_id)
@@ -136,6 +145,10 @@ def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedel
         Delivery.expires.remove() if kept is None else Delivery.expires.set(now + kept),
     ]
     if update_if(row, actions, Delivery.state.does_not_exist() | (Delivery.state == State.REFUSED)):
+        # Whoever is erased after this is erased with the claim.
+        if ErasedUser.has(user_id) and not _is_there(user_id):
+            row.delete()
+            raise Erased
         return row
     row.refresh(consistent_read=True)
     if row.state == State.SENT:
@@ -147,6 +160,15 @@ def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedel
         if row.state == State.UNKNOWN:
             raise Unknown(row)
     raise InHand(f"{delivery_id} is being sent by another delivery of its message")
+
+
+def _is_there(user_id: str) -> bool:
+    """Whether there is such a user, as who was erased may join again."""
+    try:
+        User.get(user_id, consistent_read=True, attributes_to_get=["user_id"])
+    except User.DoesNotExist:
+        return False
+    return True
 
 
 def settle_sent(row: Delivery, message_id: str) -> None:
@@ -261,5 +283,6 @@ def _settle(row: Delivery, state: State, actions: Sequence[Action], *found: Stat
         actions.append(Delivery.shelf.set(_day_shelf(row)))
     if update_if(row, actions, Delivery.state.is_in(*found) & (Delivery.attempt == row.attempt)):
         return True
-    row.refresh(consistent_read=True)
+    with contextlib.suppress(Delivery.DoesNotExist):  # its user was erased meanwhile
+        row.refresh(consistent_read=True)
     return False

@@ -260,6 +260,7 @@ def send_once(
         InHand: Another sender is at work on it.
         NotYet: There is too little time left.
         Unknown: It may have been sent.
+        Erased: The user was erased meanwhile.
         Rejected: What is known of the user makes no mail.
         SendingRefused: SES refuses this mail.
         ClientError, BotoCoreError: SES refuses any mail just now, or is not to be reached; it may be sent again.

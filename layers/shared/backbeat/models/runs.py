@@ -158,7 +158,7 @@ class SweepPart(Row):
     """One part of a run in parts, under `<task>#sweep#<run id>` and its number.
 
     Attributes:
-        spec: What the part is to do.
+        spec: What the part is to do, until it is done.
         cursor: How far it has come, where it ran short of time.
         hops: How often it has sent itself on.
         tally: What it has counted.
@@ -170,7 +170,7 @@ class SweepPart(Row):
 
     sweep = UnicodeAttribute(hash_key=True, attr_name="task_day")
     number = UnicodeAttribute(range_key=True, attr_name="run_id")
-    spec = JSONAttribute()
+    spec = JSONAttribute(null=True)
     cursor = JSONAttribute(null=True)
     hops = NumberAttribute(default=0)
     tally = JSONAttribute(null=True)
