@@ -18,6 +18,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
+from backbeat.text import INVISIBLE
+
 LONGEST_TEXT = 140
 """Characters of a post's text that a report shows."""
 
@@ -128,12 +130,13 @@ def to_csv(report: DayReport) -> str:
 
 def _harmless(text: str) -> str:
     """A cell that no spreadsheet takes for a formula, whatever it begins with that does not show."""
-    shown = next((sign for sign in text if not (sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf"))), "")
-    return f"'{text}" if shown in _FORMULA or text.startswith(("\t", "\r", "\n")) else text
+    visible = (sign for sign in INVISIBLE.sub("", text) if not sign.isspace() and unicodedata.category(sign)[0] != "C")
+    begins = unicodedata.normalize("NFKC", next(visible, ""))[:1]
+    return f"'{text}" if begins in _FORMULA or text.startswith(("\t", "\r", "\n")) else text
 
 
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""Signs that a formula begins with, and their full-width forms, which spreadsheets may take for the same."""
+_FORMULA = ("=", "+", "-", "@", "\N{MINUS SIGN}")
+"""Signs that a formula begins with; of any width, as spreadsheets may take them for the same."""
 
 
 def to_html(report: DayReport, before: Iterable[DayReport]) -> str:

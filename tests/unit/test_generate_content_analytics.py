@@ -477,6 +477,10 @@ def test_the_csv_is_harmless_in_a_spreadsheet_and_keeps_every_script() -> None:
         "＠cmd",
         "\u200b\ufeff=1",
         "\u3000＋1",
+        "\N{SMALL PLUS SIGN}1",
+        "\N{SUPERSCRIPT EQUALS SIGN}1",
+        "\N{MINUS SIGN}1",
+        "\u115f\u2800=1",
     ]
     report = replace(REPORT, top_posts=[TopPost(f"p{n}", "ann", text, 1, 1) for n, text in enumerate(texts)])
     text = to_csv(report)
