@@ -70,6 +70,8 @@ def triggers() -> dict[str, set[str]]:
     for resource in resources("AWS::Scheduler::Schedule").values():
         found.setdefault(SCHEDULER, set()).add(resolve(resource["Properties"]["Target"]["Arn"]))
     for resource in resources("AWS::Events::Rule").values():
+        if "EventBusName" in resource["Properties"]:
+            continue  # what a stack's own bus tells is for applications
         (source,) = resource["Properties"]["EventPattern"]["source"]
         for target in resource["Properties"]["Targets"]:
             found.setdefault(f"{source.removeprefix('aws.').upper()} events", set()).add(resolve(target["Arn"]))

@@ -119,6 +119,11 @@ def needed(service: str, operation: str, parameters: dict[str, Any]) -> list[tup
             given = [f"configuration-set/{parameters['ConfigurationSetName']}", *map("identity/{}".format, identities)]
             actions = ["ses:SendEmail", "ses:SendRawEmail"] if "Raw" in parameters["Content"] else ["ses:SendEmail"]
             return [(action, _arn("ses", resource)) for action in actions for resource in given]
+        case "events":
+            return [
+                (f"events:{operation}", _arn("events", f"event-bus/{entry['EventBusName']}"))
+                for entry in parameters["Entries"]
+            ]
         case "secretsmanager":
             return [(f"secretsmanager:{operation}", parameters["SecretId"])]
         case "scheduler":

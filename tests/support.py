@@ -106,6 +106,7 @@ def resolve(value: Any) -> Any:
 
 ARNS = {
     "AWS::DynamoDB::Table": "dynamodb:{region}:{account}:table/",
+    "AWS::Events::EventBus": "events:{region}:{account}:event-bus/",
     "AWS::IAM::Role": "iam::{account}:role/",
     "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:",
     "AWS::S3::Bucket": "s3:::",
@@ -157,14 +158,17 @@ def logical_ids(value: Any) -> set[str]:
 
 @cache
 def statements(role: str) -> list[dict[str, Any]]:
-    """All that a role allows: in policies of its own, and in those that stand elsewhere and name it."""
+    """All that a role allows: in policies of its own, and in those that stand elsewhere and name it.
+
+    What it allows on a condition counts as allowed.
+    """
     documents = [policy["PolicyDocument"] for policy in template()["Resources"][role]["Properties"].get("Policies", [])]
     documents += [
         policy["Properties"]["PolicyDocument"]
         for policy in resources("AWS::IAM::Policy").values()
         if role in logical_ids(policy["Properties"]["Roles"])
     ]
-    return [statement for document in documents for statement in document["Statement"]]
+    return [s.get("Fn::If", [None, s])[1] for document in documents for s in document["Statement"]]
 
 
 def function_environment(logical_id: str) -> dict[str, str]:

@@ -67,7 +67,8 @@ def test_a_task_has_its_queue_and_its_dead_queue(task: Task[Any]) -> None:
 
 def test_every_queue_is_a_tasks() -> None:
     tasks = {logical_name(task) for task in names()}
-    assert set(resources("AWS::SQS::Queue")) <= {f"{n}{kind}" for n in tasks for kind in ("Queue", "DeadQueue")}
+    theirs = {f"{n}{kind}" for n in tasks for kind in ("Queue", "DeadQueue")}
+    assert set(resources("AWS::SQS::Queue")) <= {*theirs, "RunEventsQueue"}, "that one an application listens at"
 
 
 @every_task

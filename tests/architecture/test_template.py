@@ -45,7 +45,7 @@ def row(task: Task[Any]) -> dict[str, Any]:
 
 
 def test_it_stays_short() -> None:
-    assert len(LINES) <= 1_458 + 30 * len(rows())
+    assert len(LINES) <= 1_518 + 30 * len(rows())
     assert [number for number, line in enumerate(LINES, 1) if len(line) > 120] == []
 
 
@@ -338,6 +338,19 @@ def test_only_the_cdn_that_was_asked_for_reads_the_media_bucket() -> None:
     assert template()["Parameters"]["MediaCdn"]["Default"] == "no"
 
 
+def test_finished_runs_are_told_only_where_that_is_asked_for() -> None:
+    assert template()["Parameters"]["RunEvents"]["Default"] == "no"
+    told = [name for name in template()["Resources"] if name.startswith("RunEvents")]
+    assert len(told) == 4
+    assert {template()["Resources"][name].get("Condition") for name in told} == {"HasRunEvents"}
+    for task in complete():
+        documents = [policy["PolicyDocument"] for policy in properties(f"{logical_name(task)}Role")["Policies"]]
+        (on_condition,) = (s["Fn::If"] for document in documents for s in document["Statement"] if "Fn::If" in s)
+        condition, statement, otherwise = on_condition
+        assert (condition, otherwise) == ("HasRunEvents", {"Ref": "AWS::NoValue"})
+        assert (statement["Action"], logical_ids(statement["Resource"])) == ("events:PutEvents", {"RunEventsBus"})
+
+
 # ---- Roles -----------------------------------------------------------------------------------------------------------
 
 
@@ -447,7 +460,7 @@ def test_a_schedule_sends_its_task_the_time_it_was_meant_for(name: str) -> None:
     assert logical_ids(target["RoleArn"]) == {"SchedulerRole"}
 
 
-@pytest.mark.parametrize("name", resources("AWS::SQS::Queue"))
+@pytest.mark.parametrize("name", sorted({*resources("AWS::SQS::Queue")} - {"RunEventsQueue"}))
 def test_the_scheduler_may_send_to_every_queue_of_the_stack_and_to_no_other_stacks(name: str) -> None:
     """A message of any task may be delayed, and what cannot be delivered goes to its dead queue."""
     arn = f"arn:aws:sqs:us-east-1:123456789012:{resolve({'Ref': name})}"

@@ -8,7 +8,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.core.management.base import BaseCommand, CommandError
 
 from backbeat.app.connecting import StackNotFound
-from backbeat_django import pulling
+from backbeat.queues import QueueNotFound
+from backbeat_django import listening, pulling
 from backbeat_django.connecting import connected
 from backbeat_django.relay import AwsUnavailable
 
@@ -21,9 +22,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""
         parser.add_argument("--every", type=float, metavar="SECONDS", help="go on, with so many seconds in between")
+        parser.add_argument("--follow", action="store_true", help="go on, and pull as soon as a run has finished")
 
-    def handle(self, *_: Any, every: float | None, **__: Any) -> None:
+    def handle(self, *_: Any, every: float | None, follow: bool = False, **__: Any) -> None:
         """Pull once, or for as long as this runs."""
+        if follow and every is None:
+            every = listening.SECONDS_AT_MOST
         while True:
             try:
                 connected()
@@ -44,6 +48,9 @@ class Command(BaseCommand):
             if every is None:
                 return
             try:
-                time.sleep(every)
+                wait = listening.until_a_run_has_finished if follow else time.sleep
+                wait(every)
             except KeyboardInterrupt:
                 return
+            except QueueNotFound as error:
+                raise CommandError(f"{error}\nDeploy the stack with RunEvents=yes, or pull with --every.") from error

@@ -19,6 +19,7 @@ Running: what every function has around it
     heartbeat           signs of life of work that takes long
     ledger              what ran, when, how it ended and why
     letters             dead letters: what lies in a task's dead queue, whoever put it there
+    events              finished runs, told to whoever listens, where the stack says so
     logs                the log, and what never gets into it: anyone's mail address
     sweeps              runs in parts, and watermarks
 

@@ -64,6 +64,12 @@ def cloudformation() -> "CloudFormationClient":
 
 
 @cache
+def eventbridge() -> Any:
+    """The process's EventBridge client, which gives up early: what it tells can be missed."""
+    return boto3.client("events", config=_SENDING)
+
+
+@cache
 def s3() -> "S3Client":
     """The process's S3 client."""
     return boto3.client("s3", config=_config(read_timeout=20))
@@ -77,7 +83,7 @@ def dynamodb() -> "DynamoDBClient":
 
 def forget_clients() -> None:
     """Make every client anew when it is next asked for."""
-    for client in (sqs, sending_sqs, scheduler, s3, dynamodb, cloudformation):
+    for client in (sqs, sending_sqs, scheduler, eventbridge, s3, dynamodb, cloudformation):
         client.cache_clear()
 
 

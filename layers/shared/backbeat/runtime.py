@@ -20,7 +20,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 
-from backbeat import heartbeat, ledger, messages, queues
+from backbeat import events, heartbeat, ledger, messages, queues
 from backbeat.aws import is_local, sqs, stack_name
 from backbeat.ledger import AlreadySucceeded, Attempt, Claimed, Outcome
 from backbeat.logs import logger, without_addresses
@@ -181,6 +181,7 @@ class Implementation(Generic[R]):
                 raise RunFailed(f"{attempt.outcome}: {attempt.error}")
             return {"outcome": attempt.outcome, "result": attempt.result, "why": attempt.error}
         finally:
+            events.publish()
             if metrics.metric_set:
                 metrics.flush_metrics()
 
@@ -277,6 +278,7 @@ class Implementation(Generic[R]):
             if message.part is not None:
                 ledger.incomplete(message, attempt.error or "", attempt.reason or "")
             _send_to_dead_queue(delivery, message, attempt)
+        events.note(message, self.task.task_class, attempt)
         wait = retry.wait(number) if attempt.outcome is Outcome.RETRYING else 0
         self._report(message, attempt, number, wait)
         return attempt, wait

@@ -20,7 +20,7 @@ from pynamodb.expressions.condition import Condition
 from pynamodb.indexes import GlobalSecondaryIndex
 from pynamodb.models import Model
 
-from backbeat import ledger, queues
+from backbeat import events, ledger, queues
 from backbeat.ledger import Attempt, Outcome
 from backbeat.logs import logger
 from backbeat.messages import as_json
@@ -272,6 +272,7 @@ def _do(run: Run, number: int, work: Work, finish: Callable[[list[Tally]], R], h
         )
         ledger.finish(run.message, run.task.task_class, attempt)
         sweep.update(actions=[SweepRun.finished.set(True)])
+        events.note(run.message.for_part(None), run.task.task_class, attempt)
     return PartDone(number, part.tally)
 
 
