@@ -25,9 +25,9 @@ from pynamodb.models import Model
 from backbeat.models import Activity
 from backbeat_django import mirror
 from backbeat_django.mapping import Kind, mapping
-from backbeat_django.models import Entry, Progress
+from backbeat_django.models import Progress
 from backbeat_django.outbox import Key
-from backbeat_django.relay import AwsUnavailable, Busy, Writer, aws, refused
+from backbeat_django.relay import AwsUnavailable, Busy, Writer, aws, refused, set_aside
 from backbeat_django.rows import MODELS, Attributes, Fault, rows
 
 ORDER = ("user", "post", "comment", "like", "follow", "token", "ban")
@@ -189,7 +189,7 @@ def _chunks(kind: Kind, state: State) -> Iterator[tuple[str, dict[Key, Attribute
         faults: list[Fault] = []
         found = rows(kind, query.filter(pk__lte=last), faults)
         for fault in faults:
-            _set_aside(kind.name, (fault.pk,), fault.why)
+            set_aside(kind.name, (fault.pk,), fault.why)
         state.add({"refused": len(faults)})
         yield str(last), found
 
@@ -246,17 +246,9 @@ def _compared(kind: Kind, chunk: Mapping[Key, Attributes], now: datetime) -> Cou
     except (PynamoDBException, ValueError) as error:
         if len(chunk) == 1:
             (key,) = chunk
-            _set_aside(kind.name, key, f"{type(error).__name__}: {error}")
+            set_aside(kind.name, key, f"{type(error).__name__}: {error}")
             return Counter(refused=1)
     done: Counter[str] = Counter()
     for key, attributes in chunk.items():
         done += _compared(kind, {key: attributes}, now)
     return done
-
-
-def _set_aside(kind: str, key: Key, why: str) -> None:
-    """Keep a row that Backbeat cannot have where the relay keeps those, with why."""
-    entries = Entry.objects.using(mapping().database)
-    entries.update_or_create(
-        kind=kind, key=json.dumps(key), error__gt="", defaults={"at": timezone.now(), "error": why[:1000]}
-    )

@@ -12,10 +12,12 @@ from typing import Any, cast
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import Field, Model
+from django.db.models import Field, FileField, Model
 
 VISIBILITIES = ("public", "followers", "hidden")
 COUNTERS = ("likes", "comments", "shares", "views")
+SEVERAL = ("hashtags", "file")
+"""Fields of which a row may have several."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "POST": Shape(
         needed=("author", "text", "created_at"),
-        optional=("visibility", "hashtags", "legal_hold", *COUNTERS),
+        optional=("visibility", "hashtags", "legal_hold", "file", *COUNTERS),
         results=("score", "hidden", "deleted", "media", "media_status", "media_reason"),
     ),
     "COMMENT": Shape(needed=("post", "author", "text", "created_at")),
@@ -288,8 +290,10 @@ def _check_path(where: str, ours: str, model: type[Model], path: Any) -> None:
         steps = follow(model, path)
     except FieldDoesNotExist as error:
         raise NotMapped(f"{where}: {ours!r} is {path!r}, which leads nowhere: {error}", mend) from error
-    if ours != "hashtags" and any(step.many_to_many or step.one_to_many for step in steps):
-        raise NotMapped(f"{where}: {ours!r} is {path!r}, which has several values", "Only hashtags may have several.")
+    if ours not in SEVERAL and any(step.many_to_many or step.one_to_many for step in steps):
+        raise NotMapped(f"{where}: {ours!r} is {path!r}, which has several values", "Only hashtags and files may.")
+    if ours == "file" and not isinstance(steps[-1], FileField):
+        raise NotMapped(f"{where}: {ours!r} is {path!r}, which is no file field", "Name a FileField or an ImageField.")
 
 
 def _check_result(where: str, ours: str, model: type[Model], theirs: Any) -> None:

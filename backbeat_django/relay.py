@@ -27,7 +27,7 @@ from backbeat.messages import Message
 from backbeat.producer import NotSent, ScheduleGroupNotFound
 from backbeat.queues import QueueNotFound
 from backbeat.tasks import TASKS
-from backbeat_django import mirror
+from backbeat_django import files, mirror
 from backbeat_django.mapping import mapping
 from backbeat_django.models import Entry, Lease
 from backbeat_django.outbox import Key
@@ -148,7 +148,7 @@ def drain(writer: Writer, now: datetime | None = None) -> Counter[str]:
         waiting = Entry.objects.using(mapping().database)
         waiting.filter(pk__in=[entry.pk for entry in settled]).delete()
         # What was set aside is applied with the row's next change.
-        keys = {(entry.kind, entry.key) for entry in settled if entry.kind != "task"}
+        keys = {(entry.kind, entry.key) for entry in settled if entry.kind not in ("task", files.ENTRY)}
         aside = waiting.exclude(error="").filter(key__in={key for _, key in keys})
         waiting.filter(pk__in=[entry.pk for entry in aside if (entry.kind, entry.key) in keys]).delete()
         if not writer.holds():
@@ -172,6 +172,8 @@ def _apply(entries: Sequence[Entry], now: datetime) -> Counter[str]:
             known[key] = known.get(key, frozenset()) | set(entry.fields.split(","))
     with aws():
         done = mirror.sync_all(keys, now, said)
+        if files.are_mapped():
+            done += files.carry([*{**keys.get("post", {}), **keys.get(files.ENTRY, {})}], set_aside)
         for entry in entries:
             if entry.kind == "task":
                 _send(entry)
@@ -228,6 +230,14 @@ def aws() -> Iterator[None]:
         if refused(error):
             raise
         raise AwsUnavailable(str(error)) from error
+
+
+def set_aside(kind: str, key: Key, why: str) -> None:
+    """Keep what Backbeat cannot have, with why, until somebody takes it up again."""
+    entries = Entry.objects.using(mapping().database)
+    entries.update_or_create(
+        kind=kind, key=json.dumps(key), error__gt="", defaults={"at": timezone.now(), "error": why[:1000]}
+    )
 
 
 def retry_aside() -> int:

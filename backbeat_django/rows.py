@@ -88,7 +88,8 @@ def rows(kind: Kind, query: Any, faults: "list[Fault] | None" = None) -> dict[Ke
         ValueError: A row cannot be had: it says when it was made in no way, or in a year that Backbeat does not know.
     """
     several = "hashtags" in kind.fields and _has_several(kind)
-    paths = {ours: path for ours, path in kind.fields.items() if not (ours == "hashtags" and several)}
+    apart = {"file", "hashtags"} if several else {"file"}  # files are no part of a row of ours; `files` has them
+    paths = {ours: path for ours, path in kind.fields.items() if ours not in apart}
     if "hidden" in kind.results:
         paths["hidden"] = kind.results["hidden"]
     names = ["pk", *paths]

@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.core.files.storage import InMemoryStorage
 from django.db import models
 
 
@@ -33,3 +34,12 @@ class Note(models.Model):
     liked_by = models.ManyToManyField(Person, related_name="liked")
     points = models.IntegerField(default=0)
     gone_at = models.DateTimeField(null=True)
+
+
+def by_day(sketch: "Sketch", name: str) -> str:
+    return f"posts/images/{sketch.note.made:%Y/%m/%d}/{name}"
+
+
+class Sketch(models.Model):
+    note = models.ForeignKey(Note, models.CASCADE, related_name="sketches")
+    image = models.FileField(upload_to=by_day, storage=InMemoryStorage())

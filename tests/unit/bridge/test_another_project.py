@@ -1,17 +1,24 @@
 """A project of another make: what it names otherwise, and keeps otherwise, arrives all the same."""
 
+import io
+import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings
-from garden.models import Note, Person, Profile, Tag
-from support import function_environment, run_whole
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from garden.models import Note, Person, Profile, Sketch, Tag
+from support import Calls, function_environment, run_whole
 
 import update_post_engagement_scores
 from backbeat import models as ours
+from backbeat.aws import forget_clients, s3
 from backbeat.models import Changed, Follow, Like, User
+from backbeat.posts.files import post_of
 from backbeat_django import comparing, importing, outbox, relay
 from backbeat_django.mapping import mapping
 from backbeat_django.models import Entry
@@ -26,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     },
     "POST": {
         "model": "garden.Note", "author": "writer", "text": "body", "created_at": "made", "hashtags": "tags__name",
+        "file": "sketches__image",
         "visibility": "audience", "values": {"all": "public", "friends": "followers"},
         "results": {"score": "points", "deleted": "gone_at"},
     },
@@ -40,6 +48,7 @@ def garden(db: None, aws: None, few_parts: None, monkeypatch: pytest.MonkeyPatch
     environment = function_environment("CleanupOldPostsFunction")
     for name in ("UPLOADS_BUCKET", "MEDIA_BUCKET", "ARCHIVE_BUCKET"):
         monkeypatch.setenv(name, environment[name])
+    forget_clients()
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(settings, "BACKBEAT", SETTINGS)
         mapping.cache_clear()
@@ -167,3 +176,83 @@ def test_it_is_imported_scored_and_compared(carried: Any, ada: Person, note: Not
     assert [(each.what, each.result) for each in found] == [("fans: 0, here 1", True)]
     comparing.repair(found, NOW)
     assert list(comparing.differences(kinds)) == []
+
+
+def copies(note: Note) -> list[str]:
+    found = s3().list_objects_v2(Bucket=os.environ["UPLOADS_BUCKET"], Prefix=f"posts/{note.pk}/")
+    return [str(each["Key"]) for each in found.get("Contents", [])]
+
+
+def draw(note: Note, name: str) -> Sketch:
+    return Sketch.objects.create(note=note, image=ContentFile(f"the picture {name}".encode(), name=name))
+
+
+def handled(note: Note, *keys: str) -> None:
+    """That process_media_upload has made renditions of uploads."""
+    seen = {key: {"order": "1", "hash": "abc", "version_id": None, "doomed": []} for key in keys}
+    ours.Post(str(note.pk)).update(actions=[ours.Post.media_uploads.set(seen)])
+
+
+def test_a_picture_whose_key_is_djangos_own_becomes_an_upload_of_its_post(carried: Any, note: Note) -> None:
+    sketch = draw(note, "rose.jpg")
+    assert sketch.image.name == f"posts/images/{NOW:%Y/%m/%d}/rose.jpg"
+    carried()
+    (key,) = copies(note)
+    assert re.fullmatch(rf"posts/{note.pk}/file-[0-9a-f]{{12}}-rose\.jpg", key)
+    assert post_of(key) == str(note.pk)
+    body = s3().get_object(Bucket=os.environ["UPLOADS_BUCKET"], Key=key)["Body"].read()
+    assert body == b"the picture rose.jpg"
+
+
+def test_a_picture_that_is_gone_takes_its_copy_with_it_and_nothing_else(carried: Any, note: Note) -> None:
+    rose, _ = draw(note, "rose.jpg"), draw(note, "lily.jpg")
+    carried()
+    lily, first = sorted(copies(note), key=lambda key: "rose" in key)
+    sent = f"posts/{note.pk}/sent-by-a-form.jpg"
+    s3().put_object(Bucket=os.environ["UPLOADS_BUCKET"], Key=sent, Body=b"a picture")
+    handled(note, lily, first, sent)
+    rose.delete()
+    carried()
+    assert set(copies(note)) == {lily, sent}
+
+
+def test_a_post_whose_pictures_are_known_asks_s3_nothing(carried: Any, ada: Person, note: Note, calls: Calls) -> None:
+    draw(note, "rose.jpg")
+    carried()
+    handled(note, *copies(note))
+    calls.clear()
+    note.liked_by.add(ada)
+    carried()
+    assert {name for name, table in calls.made if table is None and "Object" in name} == set()
+
+
+def test_a_picture_that_is_not_there_is_set_aside_alone_until_it_is(note: Note) -> None:
+    sketch = draw(note, "rose.jpg")
+    sketch.image.storage.delete(sketch.image.name)
+    with relay.writing() as writer:
+        while relay.drain(writer):
+            pass
+        (entry,) = Entry.objects.all()
+        assert (entry.kind, entry.error.split(":")[0]) == ("file", "FileNotFoundError")
+        assert ours.Post.get(str(note.pk)).text == "Roses"
+        sketch.image.storage.save(sketch.image.name, ContentFile(b"it is back"))
+        relay.retry_aside()
+        relay.drain(writer)
+    assert (len(copies(note)), Entry.objects.count()) == (1, 0)
+
+
+def test_pictures_that_exist_are_carried_with_the_import_where_that_is_asked_for(
+    note: Note, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backbeat_django.management.commands.backbeat_import.connected", dict)
+    draw(note, "rose.jpg")
+    lost = draw(Note.objects.create(writer=note.writer, body="Lilies", made=NOW), "lily.jpg")
+    lost.image.storage.delete(lost.image.name)
+    Entry.objects.all().delete()
+    out = io.StringIO()
+    call_command("backbeat_import", stdout=out)
+    assert copies(note) == []
+    call_command("backbeat_import", "--files", stdout=out)
+    assert len(copies(note)) == 1
+    assert "2 posts looked at: 1 copied, of 1 posts missing" in out.getvalue()
+    assert Entry.objects.get(kind="file", key=f'["{lost.note.pk}"]').error.startswith("FileNotFoundError")
