@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from threading import Event
 from typing import Any
 
 import boto3
 import botocore.client
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
 from support import STACK, Queue, resolve, resources
@@ -215,6 +216,38 @@ def test_a_send_gives_up_after_one_attempt_that_takes_no_two_seconds(
     with pytest.raises(NotSent, match="within 2 s"):
         process_media_upload.delay(**KWARGS)
     assert len(calls) == 1
+
+
+def test_a_send_is_given_up_in_time_whatever_the_clients_wait_for(
+    media_queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is not found, or an endpoint of many addresses, is no client's time-out."""
+    answered = Event()
+
+    def hangs(*_: Any) -> Any:
+        answered.wait(60)
+        raise EndpointConnectionError(endpoint_url="https://sqs")
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", hangs)
+    monkeypatch.setattr(producer, "SECONDS_TO_SEND", 0.0)
+    with pytest.raises(NotSent):
+        process_media_upload.delay(**KWARGS)
+    answered.set()
+
+
+def test_making_the_client_is_no_part_of_the_time_to_send(media_queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    thread, client = producer.Thread, producer.sending_sqs
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        order.append("thread")
+        return thread(*arguments, **more)
+
+    monkeypatch.setattr(producer, "Thread", noted)
+    monkeypatch.setattr(producer, "sending_sqs", lambda: (order.append("client"), client())[1])
+    process_media_upload.delay(**KWARGS)
+    assert order[:2] == ["client", "thread"]
+    assert media_queue.depth() == (1, 0)
 
 
 def test_a_send_that_fails_at_once_is_tried_once_more(media_queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from backbeat import models, queues
+from backbeat import aws, models, queues
 
 
 class StackNotFound(LookupError):
@@ -50,4 +50,5 @@ def connect(stack: str) -> dict[str, str]:
     os.environ.update(names)
     queues.bind(stack)
     models.bind(names)
+    aws.sending_sqs()  # made now, and the credentials found, so that no user's request waits for that
     return names
