@@ -8,17 +8,17 @@ over and pull first.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pynamodb.models import Model
 
-from backbeat.models import TrendingHashtags
+from backbeat.models import Report, TrendingHashtags
 from backbeat_django import mirror, pulling
-from backbeat_django.mapping import Kind, mapping
+from backbeat_django.mapping import SHADOWED, Kind, follow, mapping
 from backbeat_django.outbox import Key
 from backbeat_django.relay import aws
-from backbeat_django.rows import MODELS, Attributes, Fault, read, rows
+from backbeat_django.rows import MODELS, Attributes, Fault, as_time, read, rows
 
 PAGE = 100
 
@@ -187,12 +187,13 @@ def compare(task: str) -> Compared:
     """
     if task == "update_trending_hashtags" and "trending" in mapping():
         return _compare_trending()
+    if task == "generate_content_analytics":
+        return _compare_reports()
     name, results = COMPARED.get(task, ("", ()))
     kind = mapping().kinds.get(name)
     mapped = {result: kind.takes(result) for result in results if kind.takes(result)} if kind else {}
     if kind is None or not mapped:
-        tasks = ", ".join([*COMPARED, "update_trending_hashtags"])
-        raise LookupError(f"BACKBEAT maps no result of {task}; those that can be compared are of {tasks}")
+        raise LookupError(f"BACKBEAT maps no result of {task}; those that can be compared are of {', '.join(SHADOWED)}")
     number, examples, differ = 0, list[str](), 0
     for page in _pages(kind, None):
         with aws():
@@ -220,3 +221,36 @@ def _compare_trending() -> Compared:
     model: Any = mapping()["trending"].model
     examples = [f"{row}: {changes[row.pk]}" for row in model._base_manager.filter(pk__in=list(changes)[:EXAMPLES])]
     return Compared(mapping()["trending"].rows.count(), len(changes), examples)
+
+
+REPORTS = 28
+"""The newest reports that are compared."""
+CREATED = {"post": "posts_created", "comment": "comments_created", "user": "users_created"}
+"""The figure of a report that says how many rows of a kind are from its day."""
+
+
+def _compare_reports() -> Compared:
+    """Compare reports with what the application's own rows come to, day by day."""
+    with aws():
+        reports = list(Report.query("daily", scan_index_forward=False, limit=REPORTS))
+    if not reports:
+        return Compared(0, 0, [])
+    since = datetime.fromisoformat(min(report.day for report in reports)).replace(tzinfo=UTC)
+    counted = {figure: _created(mapping()[name], since) for name, figure in CREATED.items() if name in mapping()}
+    examples = []
+    for report in reports:
+        its = {figure: days[report.day] for figure, days in counted.items()}
+        wrong = {figure: number for figure, number in its.items() if int(report.figures[figure]) != number}
+        if wrong:
+            said = ", ".join(f"{figure} is {number}, here {report.figures[figure]}" for figure, number in wrong.items())
+            examples.append(f"report {report.day}: {said}")
+    return Compared(len(reports), len(examples), examples[:EXAMPLES])
+
+
+def _created(kind: Kind, since: datetime) -> Counter[str]:
+    """How many of the application's rows are from each UTC day."""
+    path = kind.fields["created_at"]
+    by_day = follow(kind.model, path)[-1].get_internal_type() == "DateField"
+    rows = kind.rows.filter(**{f"{path}__gte": since.date() if by_day else pulling.as_theirs(since)})
+    times = (as_time(value) for value in rows.values_list(path, flat=True))
+    return Counter(str(time.date()) for time in times if time)

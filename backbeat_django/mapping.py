@@ -79,6 +79,13 @@ SHAPES: Mapping[str, Shape] = {
 }
 OWN = ("STACK", "DATABASE", "SHADOW")
 """Settings that are no kind."""
+SHADOWED = (
+    "update_user_statistics",
+    "update_post_engagement_scores",
+    "update_trending_hashtags",
+    "generate_content_analytics",
+)
+"""The tasks whose results can be compared with another's before they are taken."""
 
 
 class NotMapped(Exception):
@@ -191,10 +198,14 @@ def read(given: Any) -> tuple[Map | None, list[NotMapped]]:
             kinds[name.lower()] = _kind(name, spec)
         except NotMapped as fault:
             faults.append(fault)
+    shadow = given.get("SHADOW", ())
+    if isinstance(shadow, str) or set(shadow) - set(SHADOWED):
+        faults.append(
+            NotMapped(f'BACKBEAT["SHADOW"] is {shadow!r}', f"Give a list of tasks, of {', '.join(SHADOWED)}.")
+        )
     if faults:
         return None, faults
-    shadow = frozenset(given.get("SHADOW", ()))
-    return Map(given["STACK"], given.get("DATABASE", "default"), kinds, shadow), []
+    return Map(given["STACK"], given.get("DATABASE", "default"), kinds, frozenset(shadow)), []
 
 
 def _kind(name: str, spec: Any) -> Kind:

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from backbeat.app.connecting import StackNotFound
 from backbeat_django import comparing
 from backbeat_django.connecting import connected
+from backbeat_django.mapping import SHADOWED
 from backbeat_django.relay import AwsUnavailable
 
 
@@ -19,8 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""
-        tasks = [*comparing.COMPARED, "update_trending_hashtags"]
-        parser.add_argument("task", choices=tasks, metavar="TASK", help=f"of {', '.join(tasks)}")
+        parser.add_argument("task", choices=SHADOWED, metavar="TASK", help=f"of {', '.join(SHADOWED)}")
 
     def handle(self, *_: Any, task: str, **__: Any) -> None:
         """Compare, and change nothing."""

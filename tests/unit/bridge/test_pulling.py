@@ -13,6 +13,7 @@ from support import function_environment, run_whole
 
 import cleanup_expired_tokens
 import cleanup_old_posts
+import generate_content_analytics
 import send_notification
 import update_post_engagement_scores
 import update_trending_hashtags
@@ -231,19 +232,49 @@ def test_the_diff_names_what_differs_and_repairs_it(carried: Any, ada: Member, m
     assert diff().endswith("nothing differs\n")
 
 
-def test_in_shadow_mode_results_are_compared_and_not_taken(
-    carried: Any, ada: Member, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def shadowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tasks that can be are in shadow mode."""
     found = mapping.mapping()
-    shadowed = mapping.Map(found.stack, found.database, found.kinds, frozenset({"update_post_engagement_scores"}))
+    shadowed = mapping.Map(found.stack, found.database, found.kinds, frozenset(mapping.SHADOWED))
     for module in (mapping, pulling):
         monkeypatch.setattr(module, "mapping", lambda: shadowed)
-    post = Post.objects.create(author=ada, text="Hello", created_at=NOW, views=3)
-    carried()
-    run_whole(update_post_engagement_scores.handle, "r1", TONIGHT)
-    pull()
-    post.refresh_from_db()
-    assert post.score == 0
+
+
+def compared(task: str) -> str:
     out = io.StringIO()
-    call_command("backbeat_compare", "update_post_engagement_scores", stdout=out)
-    assert out.getvalue() == f"post {post.pk}: score is 0.0, here 3.0\n1 of 1 rows differ\n"
+    call_command("backbeat_compare", task, stdout=out)
+    return out.getvalue()
+
+
+def test_in_shadow_mode_results_are_compared_and_not_taken(
+    carried: Any, ada: Member, shadowed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in function_environment("GenerateContentAnalyticsFunction").items():
+        monkeypatch.setenv(name, value)
+    bob = Member.objects.create_user("bob")
+    Hashtag.objects.create(name="jazz")
+    Follow.objects.create(follower=bob, followed=ada)
+    yesterday = NOW - timedelta(days=1)
+    posts = [Post.objects.create(author=each, text="#jazz", created_at=yesterday, views=3) for each in (ada, bob)]
+    carried()
+    run_whole(update_user_statistics.handle, "r1", TONIGHT)
+    run_whole(update_post_engagement_scores.handle, "r2", TONIGHT)
+    update_trending_hashtags.handle(run=run_at(update_trending_hashtags, NOW), top=10, full=False)
+    run_whole(generate_content_analytics.handle, "r3", NOW, full=False)
+    pull()
+    ada.refresh_from_db()
+    assert (ada.followers_count, ada.posts_count) == (0, 0)
+    assert set(Post.objects.values_list("score", flat=True)) == {0.0}
+    assert not Hashtag.objects.filter(is_trending=True).exists()
+    assert Board.objects.count() == 0
+
+    assert f"user {ada.pk}: followers_count is 0, here 1\n" in compared("update_user_statistics")
+    said = compared("update_post_engagement_scores")
+    assert f"post {posts[0].pk}: score is 0.0, here " in said
+    assert said.endswith("2 of 2 rows differ\n")
+    assert compared("update_trending_hashtags").endswith("1 of 1 rows differ\n")
+    assert compared("generate_content_analytics").startswith("0 of ")
+    posts[0].delete()
+    said = compared("generate_content_analytics")
+    assert said.startswith(f"report {yesterday.date()}: posts_created is 1, here 2\n1 of ")

@@ -47,6 +47,9 @@ def test_the_examples_settings_are_right(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"POST__results__scores": "score"}, "no result 'scores'", "score, hidden, deleted"),
         ({"POST__values": {"followers": "friends"}}, "the visibility 'friends'", "public"),
         ({"COMMENT__post": 3}, "'post' is 3, no path", "author"),
+        ({"POST__file": "text"}, "'file' is 'text', which is no file field", "ImageField"),
+        ({"SHADOW": ["update_scores"]}, "SHADOW\"] is ['update_scores']", "update_post_engagement_scores"),
+        ({"SHADOW": "update_user_statistics"}, "SHADOW", "a list of tasks"),
         ({"LIKE__model": "network.Post.likes.x"}, "which is not there", "many-to-many"),
     ],
 )
