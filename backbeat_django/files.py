@@ -8,7 +8,7 @@ Files that the post has no more take their copies, and so their renditions, with
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from backbeat.aws import s3
@@ -16,7 +16,7 @@ from backbeat.models import Post
 from backbeat.posts.files import upload_key
 from backbeat_django import mirror
 from backbeat_django.mapping import follow, mapping
-from backbeat_django.outbox import Key, as_id
+from backbeat_django.outbox import Key, as_id, mark
 
 ENTRY = "file"
 """What entries are called that are about a post's files alone."""
@@ -104,3 +104,19 @@ def carry_all(set_aside: SetAside) -> Iterator[tuple[int, Counter[str]]]:
             return
         last = pks[-1]
         yield len(pks), carry([(as_id(pk),) for pk in pks], set_aside)
+
+
+class PostFiles:
+    """What a task that took a post's id, and made its picture's renditions, becomes: `delay` has the relay look again.
+
+    The relay copies what is new, and S3 then sends `process_media_upload` by itself. A post that is saved with its file
+    needs no such call; this is for the calls that a project has.
+    """
+
+    def delay(self, post_id: object) -> None:
+        """Leave an entry that says that a post's files have changed, in the caller's transaction."""
+        mark("post", [(as_id(post_id),)], mapping().database)
+
+    def apply_async(self, args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None) -> None:
+        """The same; when it happens is the relay's business."""
+        self.delay(*args, **(kwargs or {}))

@@ -8,5 +8,6 @@ INSTALLED_APPS = [
     *INSTALLED_APPS,
     "rest_framework_simplejwt.token_blacklist",
     "garden",
+    "studio",
 ]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
