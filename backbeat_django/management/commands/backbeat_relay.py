@@ -63,6 +63,7 @@ class Command(BaseCommand):
             if not done:
                 if once:
                     break
+                writer.release()  # an import, or a repair, may go first
                 stop.wait(1)
         try:
             writer.release()

@@ -1,6 +1,7 @@
 """The command survives what happens meanwhile, and says how far it is."""
 
 import io
+import threading
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import backbeat
 from backbeat import models
 from backbeat.app.connecting import StackNotFound
 from backbeat.models import User
-from backbeat_django import connecting
+from backbeat_django import connecting, relay
 from backbeat_django.models import Entry
 
 pytestmark = pytest.mark.usefixtures("db", "aws")
@@ -82,3 +83,18 @@ def test_connecting_finds_tables_and_buckets(stack: None) -> None:
 def test_a_stack_that_is_not_there_is_named(stack: None) -> None:
     with pytest.raises(StackNotFound, match="no stack 'elsewhere' in us-east-1"):
         backbeat.connect("elsewhere")
+
+
+def test_an_idle_relay_gives_way_to_an_import(stack: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[int] = []
+
+    class Told(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            with relay.writing():
+                imported.append(1)
+            self.set()
+            return True
+
+    monkeypatch.setattr(threading, "Event", Told)
+    assert run() == ("0 entries wait\n", "")
+    assert imported == [1]
