@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from network.models import Comment, Follow, Like, Member, Post, Share
 from support import Queue, function_environment
@@ -165,6 +167,36 @@ def test_while_aws_is_away_entries_wait(writer: Writer, ada: Member, monkeypatch
         assert relay.state().waiting == Entry.objects.count() == 1
     drained(writer)
     assert (User.get(str(ada.pk)).name, Entry.objects.count()) == ("ada", 0)
+
+
+def test_ten_minutes_without_aws_lose_nothing_and_no_request_asks_for_it(
+    writer: Writer, ada: Member, bob: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write costs its own statements and one INSERT, as long as it never waits for what is away."""
+    asked: list[str] = []
+
+    def hangs(client: Any, operation: str, parameters: Any) -> Any:
+        asked.append(operation)
+        raise ConnectTimeoutError(endpoint_url="https://dynamodb")
+
+    queue = Queue("backbeat-test-emails-send_welcome_email")
+    with monkeypatch.context() as away:
+        away.setattr("botocore.client.BaseClient._make_api_call", hangs)
+        for minute in range(10):
+            before = len(asked)
+            with CaptureQueriesContext(connection) as queries:
+                post = Post.objects.create(author=ada, text=f"minute {minute}", created_at=NOW)
+                Like.objects.create(post=post, member=bob)
+                send_welcome_email.delay(user_id=str(bob.pk))
+            entries = [query for query in queries if 'INTO "backbeat_django_entry"' in query["sql"]]
+            assert (len(entries), len(asked)) == (3, before)
+            with pytest.raises(AwsUnavailable):
+                relay.drain(writer, NOW + timedelta(minutes=minute))
+            assert len(asked) > before
+    assert drained(writer)["sent"] == 10
+    assert {(post.text, post.likes_count) for post in ours.Post.scan()} == {(f"minute {n}", 1) for n in range(10)}
+    assert ours.Like.count(str(post.pk)) == 1
+    assert queue.depth() == (10, 0)
 
 
 def test_an_entry_that_can_never_be_applied_holds_up_no_other(writer: Writer, ada: Member) -> None:
