@@ -6,16 +6,25 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pictures
 import pytest
+from browser.conftest import chromium as chromium
+from browser.conftest import page as page
+from browser.conftest import watched as watched
+from playwright.sync_api import Page, expect
 from pynamodb.models import Model
-from support import ROOT, Backbeat
+from support import ROOT, Backbeat, any_port
 
-from backbeat.models import TABLES
+from backbeat.models import TABLES, Post
+from backbeat.posts.files import files_of
+from backbeat_ops import uploads
 from backbeat_ops.stack import Stack
 
 Manage = Callable[..., str]
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 TASKS = ("update_user_statistics", "update_post_engagement_scores", "cleanup_old_posts", "update_trending_hashtags")
 
 
@@ -129,3 +138,96 @@ def test_after_a_day_with_every_fault_nothing_differs(
         "print(Post.objects.get(text='long ago').is_hidden, Notification.objects.count())\n"
     )
     assert manage("shell", "-v", "0", "-c", check).splitlines()[-3:] == ["True 16", "True 16", "True 1"]
+
+
+@pytest.fixture
+def site(network: dict[str, str], manage: Manage) -> Iterator[str]:
+    """The address of the network's pages."""
+    manage("migrate")
+    address = f"127.0.0.1:{any_port()}"
+    command = [sys.executable, ROOT / "examples/django/manage.py", "runserver", "--noreload", address]
+    with subprocess.Popen(
+        command, env={**network, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        wait_for(server, "Quit the server")
+        yield f"http://{address}"
+        server.kill()
+
+
+EARLIER = """
+from datetime import UTC, datetime, timedelta
+from network.models import Post
+Post.objects.all().update(created_at=datetime.now(UTC) - timedelta(hours=2))
+"""
+"""Hashtags are counted by whole hours."""
+
+
+def join(page: Page, site: str, name: str) -> None:
+    page.goto(f"{site}/join/")
+    page.fill("[name=username]", name)
+    page.fill("[name=email]", f"{name}@example.net")
+    page.fill("[name=password1]", "correct horse battery")
+    page.fill("[name=password2]", "correct horse battery")
+    page.click("text=Join >> nth=-1")
+    expect(page.locator("#publish")).to_be_visible()
+
+
+def test_a_browser_sees_what_the_tasks_make_of_it(
+    cloud: Stack, site: str, page: Page, tmp_path: Path, manage: Manage, backbeat: Backbeat
+) -> None:
+    os.environ |= {"UPLOADS_BUCKET": cloud.buckets["uploads"], "MEDIA_BUCKET": cloud.buckets["media"]}
+    picture = tmp_path / "rose.jpg"
+    pictures.quarters().save(picture)
+    join(page, site, "ada")
+    page.fill("#publish textarea", "My first #roses")
+    page.set_input_files("#publish [type=file]", picture)
+    page.click("#publish button")
+    expect(page.locator("article")).to_contain_text("on its way")
+    post_id = str(page.locator("article").get_attribute("id")).removeprefix("post-")
+    carry_over(manage)
+    sent = uploads.Upload("", f"posts/{post_id}/rose.jpg", post_id, 0, "", LONG_AGO)
+    assert uploads.wait(sent, 60)["media_status"] == "ready"
+    manage("backbeat_pull")
+    page.reload()
+    shown = page.locator("article img")
+    expect(shown).to_be_visible()
+    width, height = shown.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])")
+    assert width / height == pytest.approx(400 / 300, rel=0.01)
+
+    page.click("text=Sign out")
+    join(page, site, "bob")
+    page.fill("#publish textarea", "I like #roses, too")
+    page.click("#publish button")
+    expect(page.locator("article")).to_have_count(2)
+    page.click(f"#post-{post_id} .like")
+    expect(page.locator(f"#post-{post_id} .like")).to_have_attribute("aria-pressed", "true")
+    page.goto(f"{site}/members/ada/")
+    page.click("#follow")
+    expect(page.locator("#follow")).to_have_text("Unfollow")
+    expect(page.locator("#followers")).to_have_text("0")
+    manage("shell", "-c", EARLIER)
+    carry_over(manage)
+    for task in ("update_user_statistics", "update_post_engagement_scores"):
+        backbeat("run", task, "--wait")
+    backbeat("run", "update_trending_hashtags", "full=true", "--wait")
+    manage("backbeat_pull")
+    page.reload()
+    expect(page.locator("#followers")).to_have_text("1")
+    expect(page.locator(".score")).to_have_text("score 3")
+    page.goto(site)
+    expect(page.locator(".trending")).to_contain_text("roses 2")
+
+    page.click("text=Sign out")
+    page.goto(f"{site}/sign-in/")
+    page.fill("[name=username]", "ada")
+    page.fill("[name=password]", "correct horse battery")
+    page.click("main button")
+    assert files_of(post_id) != []
+    page.click(f"#post-{post_id} .delete")
+    expect(page.locator("[role=status]").first).to_have_text("Your post is gone.")
+    expect(page.locator(f"#post-{post_id}")).to_have_count(0)
+    carry_over(manage)
+    with pytest.raises(Post.DoesNotExist):
+        Post.get(post_id)
+    assert files_of(post_id) == []
+    assert manage("backbeat_diff").endswith("nothing differs\n")
