@@ -136,7 +136,7 @@ def settle(stack: Stack, delivery_id: str, *, sent: bool) -> dict[str, Any]:
     """
     try:
         row = deliveries.settle_by_hand(delivery_id, sent=sent)
-    except Delivery.DoesNotExist:
+    except (Delivery.DoesNotExist, deliveries.Erased):
         raise NotFound(f"There is no delivery {delivery_id!r} in {stack.name}.") from None
     now = datetime.now(UTC)
     if not sent:

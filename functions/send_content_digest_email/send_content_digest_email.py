@@ -176,7 +176,7 @@ def _send(user_id: str, run: Run, chosen: list[Chosen], pacer: Pacer | None = No
     try:
         user = sending.recipient(user_id)
     except User.DoesNotExist:
-        return Skipped("there is no such user (any more)")
+        return Skipped("there is no such user (any more)", erased=True)
     if why := _not_for(user, run.now):
         return Skipped(why)
     posts = digest.pick(user_id, chosen, Site.of(os.environ))
@@ -188,7 +188,7 @@ def _send(user_id: str, run: Run, chosen: list[Chosen], pacer: Pacer | None = No
             sending.send_once(delivery_id, "content_digest", user, run, kept=digest.KEPT, pacer=pacer, posts=posts)
         )
     except Erased as erased:
-        return Skipped(str(erased))
+        return Skipped(str(erased), erased=True)
 
 
 def _not_for(user: User, now: datetime) -> str | None:

@@ -33,7 +33,7 @@ def handle(user_id: str, kind: str, text: str, run: Run, link: str | None = None
         user = User.get(user_id, consistent_read=True)
     except User.DoesNotExist as error:
         if ErasedUser.has(user_id):
-            return Skipped("the user was erased")
+            return Skipped("the user was erased", erased=True)
         raise NotYet(f"there is no user {user_id!r} (yet)") from error
     if user.deleted_at:
         return Skipped(f"user {user_id} has left")

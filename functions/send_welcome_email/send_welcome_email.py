@@ -30,14 +30,14 @@ def handle(user_id: str, run: Run) -> WelcomeSent | Skipped:
         user = sending.recipient(user_id)
     except User.DoesNotExist as error:
         if ErasedUser.has(user_id):
-            return Skipped("the user was erased")
+            return Skipped("the user was erased", erased=True)
         raise NotYet(f"there is no user {user_id!r} (yet)") from error
     if why := sending.not_written_to(user):
         return Skipped(why)
     try:
         return WelcomeSent(sending.send_once(f"welcome:{user_id}", "welcome", user, run))
     except (AlreadySent, Erased) as why_not:
-        return Skipped(str(why_not))
+        return Skipped(str(why_not), erased=isinstance(why_not, Erased))
 
 
 lambda_handler = handle.lambda_handler

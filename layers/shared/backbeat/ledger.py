@@ -82,6 +82,7 @@ class Attempt:
         kind: The name of the result's type, by which the day's totals tell successes apart.
         reason: A short code for what went wrong.
         about: What the run is about.
+        erased: Whether it was for a user who was erased: none of its arguments is kept.
     """
 
     outcome: Outcome
@@ -93,6 +94,7 @@ class Attempt:
     kind: str | None = None
     reason: str | None = None
     about: str | None = None
+    erased: bool = False
 
 
 def claim(message: Message, task_class: str, until: datetime, request_id: str) -> int:
@@ -148,7 +150,8 @@ def record(message: Message, task_class: str, attempt: Attempt) -> int:
     is retried, attempts count anew.
     """
     row, outcome = _row(message), RunRecord.outcome
-    actions = [*_identity(message, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
+    named = message.model_copy(update={"kwargs": {}}) if attempt.erased else message
+    actions = [*_identity(named, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
     actions.append(_try(attempt))
     waiting = outcome.does_not_exist() | (outcome == Outcome.RETRYING)
     if not update_if(row, [*actions, RunRecord.attempts.add(1)], waiting):

@@ -73,9 +73,11 @@ class Skipped:
 
     Attributes:
         why: What made the work unnecessary.
+        erased: Whether it was for a user who is not there any more: the ledger then keeps no argument of it.
     """
 
     why: str
+    erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,7 @@ class Implementation(Generic[R]):
         reason: str | None = None
         error: str | None = None
         result: Any = None
+        erased = False
         try:
             arguments = self.task.parse(message.kwargs)
         except InvalidTaskArguments as invalid:
@@ -323,7 +326,7 @@ class Implementation(Generic[R]):
                 f"{type(failure).__name__}: {failure}",
             )
         if isinstance(result, Skipped):
-            outcome, error, result = Outcome.SKIPPED, result.why, None
+            outcome, error, erased, result = Outcome.SKIPPED, result.why, result.erased, None
         elif isinstance(result, InParts):
             outcome = Outcome.IN_PARTS
         duration = datetime.now(UTC) - attempt.started
@@ -335,6 +338,7 @@ class Implementation(Generic[R]):
             kind=None if result is None else type(result).__name__,
             error=error,
             reason=reason,
+            erased=erased,
         )
 
     def _report(self, message: Message, attempt: Attempt, number: int, wait: int) -> None:

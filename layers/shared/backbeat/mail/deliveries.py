@@ -9,7 +9,6 @@ operator. So nobody gets an email twice, and whoever gets none is listed.
 """
 
 import base64
-import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -237,6 +236,7 @@ def settle_by_hand(delivery_id: str, *, sent: bool) -> Delivery:
     Raises:
         Delivery.DoesNotExist: There is no such delivery.
         NotUnknown: It is not unknown.
+        Erased: Its user was erased just now.
     """
     row = Delivery.get(delivery_id, consistent_read=True)
     if row.state == State.SENDING and is_silent(row, datetime.now(UTC)):
@@ -277,12 +277,18 @@ def _day_shelf(row: Delivery) -> str:
 
 
 def _settle(row: Delivery, state: State, actions: Sequence[Action], *found: State) -> bool:
-    """Settle the attempt that `row` stands for, if it is in one of the states `found`; else read the row anew."""
+    """Settle the attempt that `row` stands for, if it is in one of the states `found`; else read the row anew.
+
+    Raises:
+        Erased: It is not there: its user was erased meanwhile.
+    """
     actions = [Delivery.state.set(state), Delivery.lease_until.remove(), *actions]
     if state is not State.UNKNOWN:
         actions.append(Delivery.shelf.set(_day_shelf(row)))
     if update_if(row, actions, Delivery.state.is_in(*found) & (Delivery.attempt == row.attempt)):
         return True
-    with contextlib.suppress(Delivery.DoesNotExist):  # its user was erased meanwhile
+    try:
         row.refresh(consistent_read=True)
+    except Delivery.DoesNotExist as error:
+        raise Erased from error
     return False
