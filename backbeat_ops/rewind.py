@@ -13,6 +13,7 @@ from typing import Any
 from pynamodb.expressions.condition import Condition
 from pynamodb.models import Model
 
+from backbeat import sweeps
 from backbeat.models import (
     DayCounts,
     DigestSelection,
@@ -22,7 +23,6 @@ from backbeat.models import (
     Report,
     RunRecord,
     SweepPart,
-    SweepRun,
     TrendingHashtags,
     User,
     Watermark,
@@ -101,8 +101,7 @@ def _found(now: datetime) -> Iterator[tuple[Mark, Any]]:
 
 def _forget_parts(run: RunRecord) -> None:
     """Delete the plan and the parts of a run: were it made in its time, it would find itself finished."""
-    key = f"{run.task}#sweep#{run.run_id}"
-    with SweepPart.batch_write() as batch:
-        for part in SweepPart.query(key, SweepPart.number.startswith("part#")):
-            batch.delete(part)
-    SweepRun(key).delete()
+    for key in sweeps.keys(run.task, run.run_id):
+        with SweepPart.batch_write() as batch:
+            for row in SweepPart.query(key, attributes_to_get=["task_day", "run_id"]):
+                batch.delete(row)

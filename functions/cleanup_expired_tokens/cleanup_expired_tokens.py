@@ -36,7 +36,7 @@ from backbeat.sweeps import (
     Json,
     PartDone,
     Tally,
-    Unfinished,
+    Worked,
     add_up,
     advance,
     as_read,
@@ -93,7 +93,7 @@ def handle(run: Run, idle_days: int = 30, full: bool = False) -> TokensCleaned |
     """Delete the tokens that have become worthless since the last run."""
     away_since = run.now - timedelta(days=idle_days)
 
-    def work(spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+    def work(spec: Json, cursor: Json | None, tally: Tally) -> Worked:
         def clean(page: list[Any], tally: Counter[str]) -> None:
             match spec["index"]:
                 case "due":
@@ -103,7 +103,7 @@ def handle(run: Run, idle_days: int = 30, full: bool = False) -> TokensCleaned |
                 case "login":
                     clean_away(page, away_since, tally)
 
-        return walk(run, INDEXES[spec["index"]][0], spec["keys"], cursor, tally, clean)
+        return walk(run, INDEXES[spec["index"]][0], spec, cursor, tally, clean)
 
     def finish(tallies: list[Tally]) -> TokensCleaned:
         advance(run.task.name, run.now)

@@ -34,6 +34,7 @@ from backbeat.sweeps import (
     PartDone,
     Tally,
     Unfinished,
+    Worked,
     add_up,
     advance,
     as_read,
@@ -152,7 +153,7 @@ def plan_survey(run: Run, full: bool) -> list[Json]:
     return [{**part, **covered} for part in parts]
 
 
-def look(run: Run, mode: str, spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+def look(run: Run, mode: str, spec: Json, cursor: Json | None, tally: Tally) -> Worked:
     """List what a part's posts are due for, page by page."""
 
     def list_due(page: list[Post], tally: Counter[str]) -> None:
@@ -173,7 +174,7 @@ def look(run: Run, mode: str, spec: Json, cursor: Json | None, tally: Tally) -> 
             s3().put_object(Bucket=archive.bucket(), Key=key, Body=json.dumps(due).encode())
 
     index: Any = getattr(Post, spec["index"])
-    return walk(run, index, spec["keys"], cursor, tally, list_due)
+    return walk(run, index, spec, cursor, tally, list_due)
 
 
 def is_listed_elsewhere(post: Post, spec: Json) -> bool:
@@ -254,7 +255,7 @@ def plan_taking(survey: str) -> list[Json]:
     return spread("survey", keys)
 
 
-def take(run: Run, survey: str, spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+def take(run: Run, survey: str, spec: Json, cursor: Json | None, tally: Tally) -> Worked:
     """Hide, delete and show what a part's pages list."""
     taken, pages = Counter(tally), spec["keys"]
     for number in range(cursor or 0, len(pages)):

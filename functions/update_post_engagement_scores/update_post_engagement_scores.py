@@ -17,7 +17,7 @@ from backbeat.sweeps import (
     Json,
     PartDone,
     Tally,
-    Unfinished,
+    Worked,
     add_up,
     advance,
     as_read,
@@ -62,12 +62,10 @@ class PostsScored:
 def handle(run: Run, full: bool = False) -> PostsScored | InParts | PartDone:
     """Score the posts that are young or were touched, or all."""
 
-    def work(spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+    def work(spec: Json, cursor: Json | None, tally: Tally) -> Worked:
         index: Any = getattr(Post, spec["index"])
         made_before = spec.get("made_before")
-        return walk(
-            run, index, spec["keys"], cursor, tally, lambda page, tally: rescore(page, run.now, made_before, tally)
-        )
+        return walk(run, index, spec, cursor, tally, lambda page, tally: rescore(page, run.now, made_before, tally))
 
     def finish(tallies: list[Tally]) -> PostsScored:
         advance(run.task.name, run.now)

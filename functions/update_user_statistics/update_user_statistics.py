@@ -20,10 +20,12 @@ from pynamodb.expressions.update import Action
 from backbeat.models import Changed, Follow, Post, User, readable, slice_keys, update_if
 from backbeat.runtime import InParts, Run, implementation
 from backbeat.sweeps import (
+    SECONDS_TO_STOP,
     Json,
     PartDone,
     Tally,
     Unfinished,
+    Worked,
     add_up,
     advance,
     as_read,
@@ -42,6 +44,11 @@ NIGHTS = 28
 SETTLED = timedelta(minutes=5)
 """How long ago a user must have been touched for the indexes to show it. They lag by a fraction of a second ("Global
 secondary indexes: eventual consistency", DynamoDB developer guide), without a bound that is promised."""
+LARGE = 20_000
+"""Of so many follows or posts, a user is counted by a part of their own. An index gives some 10,000 keys to a call, so
+that a page of users is a few hundred calls at most."""
+KEYS = ("follower_id", "followed_id", "post_id")
+"""What is read of a follower, of somebody followed, and of a post, to count them."""
 COUNTS = (User.followers_count, User.following_count, User.posts_count)
 
 
@@ -68,12 +75,14 @@ class UsersCounted:
 def handle(run: Run, full: bool = False) -> UsersCounted | InParts | PartDone:
     """Recount who was touched, and tonight's slice, or everyone."""
 
-    def work(spec: Json, cursor: Json | None, tally: Tally) -> Tally | Unfinished:
+    def work(spec: Json, cursor: Json | None, tally: Tally) -> Worked:
+        if "user" in spec:
+            return recount_large(run, spec["user"], spec["touched"], cursor, tally)
         index: Any = getattr(User, spec["index"])
         return walk(
             run,
             index,
-            spec["keys"],
+            spec,
             cursor,
             tally,
             lambda page, tally: recount(page, run.now, tally, spec["index"] == "by_touch"),
@@ -101,32 +110,75 @@ def plan(run: Run, full: bool) -> list[Json]:
     )
 
 
-def recount(page: list[User], now: datetime, tally: Counter[str], touched: bool) -> None:
-    """Recount a page of users, and correct those whose counts are not true.
+def recount(page: list[User], now: datetime, tally: Counter[str], touched: bool) -> list[Json]:
+    """Recount a page of users, and correct those whose counts are not true; return parts for those of many rows.
 
     Who was touched is listed as changed all the same: an application shows the counts of the last run.
     """
+    large: list[Json] = []
     for user in readable(User, [row.user_id for row in page], note_in(tally)):
-        tally["users"] += 1
-        if user.touched_at and user.touched_at > now - SETTLED:
+        if is_busy(user, now):
+            tally["users"] += 1
             tally["busy"] += 1
             continue
-        true = (
-            Follow.by_followed.count(user.user_id),
-            Follow.count(user.user_id),
-            Post.by_author.count(user.user_id),
-        )
-        found = (user.followers_count, user.following_count, user.posts_count)
-        drift = sum(abs(int(is_) - was) for is_, was in zip(true, found, strict=True))
-        if drift or touched:
-            Changed.note("user", user.user_id)
-        if not drift:
-            continue
-        if correct(user, true, found, now):
-            tally["changed"] += 1
-            tally["drift"] += int(drift)
+        true = [count(user.user_id, limit=LARGE) for count in counters()]
+        if max(true) >= LARGE:
+            large.append({"user": user.user_id, "touched": touched})
         else:
-            tally["busy"] += 1
+            tally["users"] += 1
+            tally.update(settle(user, true, found_in(user), now, touched))
+    return large
+
+
+def recount_large(run: Run, user_id: str, touched: bool, cursor: Json | None, tally: Tally) -> Worked:
+    """Recount one user of many rows, as far as time allows."""
+    if cursor is None:
+        counted = Counter(tally)
+        user = next(readable(User, [user_id], note_in(counted)), None)
+        if user is None:
+            return counted
+        if is_busy(user, run.now):
+            return {"users": 1, "busy": 1}
+        at = user.touched_at and user.touched_at.isoformat()
+        cursor = {"true": [0, 0, 0], "kind": 0, "last": None, "found": list(map(int, found_in(user))), "touched_at": at}
+    indexes: Any = (Follow.by_followed, Follow, Post.by_author)
+    while cursor["kind"] < len(indexes):
+        rows = indexes[cursor["kind"]].query(
+            user_id, last_evaluated_key=cursor["last"], limit=LARGE, attributes_to_get=[KEYS[cursor["kind"]]]
+        )
+        cursor["true"][cursor["kind"]] += sum(1 for _ in rows)
+        cursor["last"] = rows.last_evaluated_key
+        if cursor["last"] is None:
+            cursor["kind"] += 1
+        if cursor["kind"] < len(indexes) and run.seconds_left < SECONDS_TO_STOP:
+            return Unfinished(cursor, dict(tally))
+    user = User(user_id, touched_at=cursor["touched_at"] and datetime.fromisoformat(cursor["touched_at"]))
+    return Counter({"users": 1}) + settle(user, cursor["true"], cursor["found"], run.now, touched)
+
+
+def is_busy(user: User, now: datetime) -> bool:
+    """Whether a user was touched so late that the indexes may not show it."""
+    return bool(user.touched_at and user.touched_at > now - SETTLED)
+
+
+def counters() -> tuple[Any, ...]:
+    """What counts a user's followers, whom they follow, and their posts."""
+    return Follow.by_followed.count, Follow.count, Post.by_author.count
+
+
+def found_in(user: User) -> tuple[float, float, float]:
+    """The counts that a user's row has."""
+    return user.followers_count, user.following_count, user.posts_count
+
+
+def settle(user: User, true: Sequence[float], found: Sequence[float], now: datetime, touched: bool) -> Counter[str]:
+    """Note that a user has changed, and correct them, where that is so; return what is to be counted of it."""
+    drift = sum(abs(int(is_) - int(was)) for is_, was in zip(true, found, strict=True))
+    if drift or touched:
+        Changed.note("user", user.user_id)
+    if not drift:
+        return Counter()
+    return Counter(changed=1, drift=drift) if correct(user, true, found, now) else Counter(busy=1)
 
 
 def correct(user: User, true: Sequence[float], found: Sequence[float], now: datetime) -> bool:

@@ -1,19 +1,21 @@
 """Runs in parts: whatever is delivered twice, cut off or late, every part counts once and the run finishes."""
 
+import itertools
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support import STACK, Context, Queue
+from support import STACK, Calls, Context, Killed, Queue
 
-from backbeat import ledger, models
+from backbeat import ledger, models, sweeps
 from backbeat.messages import Message
 from backbeat.producer import Task
 from backbeat.runtime import Implementation, InParts, Run
-from backbeat.sweeps import MOST_HOPS, PartDone, Unfinished, in_parts, spread
+from backbeat.sweeps import MOST_HOPS, PartDone, Split, Unfinished, in_parts, spread, walk
 from backbeat.tasks import process_media_upload, update_user_statistics
 
 TASK = "process_media_upload"
@@ -262,3 +264,148 @@ def test_parts_that_were_planned_before_an_update_finish_their_run(media_queue: 
     ledger.settle(message, ledger.Attempt(ledger.Outcome.IN_PARTS, datetime.now(UTC), 1, "before"))
     drain(media_queue, Sweep().implementation())
     assert (run().outcome, run().result) == ("succeeded", {"total": 6})
+
+
+# ---- Parts that split themselves -------------------------------------------------------------------------------------
+
+
+def halves(spec: list[int], cursor: Any, tally: dict[str, int]) -> Any:
+    """Sum numbers by halves: who has more than one leaves them to two others, and goes on with what they have counted.
+
+    The largest of all goes on once more when its others are done, so that its sum counts twice.
+    """
+    if cursor == "double":
+        return {"sum": 2 * tally["sum"]}
+    if len(spec) == 1:
+        return {"sum": spec[0]}
+    middle = len(spec) // 2
+    return Split([spec[:middle], spec[middle:]], {"sum": 0}, cursor="double" if len(spec) == 8 else None)
+
+
+EIGHT = [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_part_splits_itself_and_goes_on_with_what_the_others_counted(media_queue: Queue) -> None:
+    sweep = Sweep(plan=[EIGHT, [100]], work=halves)
+    media_queue.send(PLAN)
+    drain(media_queue, sweep.implementation())
+    assert (run().outcome, run().result) == ("succeeded", {"total": 2 * 36 + 100})
+    assert sweep.finished == 1
+
+
+def test_a_tree_of_parts_delivered_twice_counts_once(media_queue: Queue) -> None:
+    sweep = Sweep(plan=[EIGHT[:2], [100]], work=halves)
+    media_queue.send(PLAN)
+    while media_queue.depth()[0]:
+        event = media_queue.receive()
+        for record in [*event["Records"], *event["Records"]]:
+            sweep.implementation().lambda_handler({"Records": [record]}, Context())
+        for record in event["Records"]:
+            media_queue.sqs.delete_message(QueueUrl=media_queue.url, ReceiptHandle=record["receiptHandle"])
+    assert (run().outcome, run().result) == ("succeeded", {"total": 103})
+
+
+@pytest.mark.parametrize("at", range(2, 90, 4))
+def test_a_tree_of_parts_is_summed_up_wherever_its_work_is_cut_off(
+    media_queue: Queue, calls: Calls, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """The process is killed before a call, which may be any; its message comes back."""
+    sweep = Sweep(plan=[EIGHT[:4], [100]], work=lambda spec, cursor, tally: halves(spec, cursor, tally))
+    media_queue.send(PLAN)
+    made = itertools.count()
+
+    def dying(operation: str, table: Any) -> None:
+        if next(made) == at:
+            raise Killed
+
+    while media_queue.depth()[0]:
+        event = media_queue.receive()
+        for record in event["Records"]:
+            with monkeypatch.context() as crashing:
+                crashing.setattr(calls, "note", dying)
+                with suppress(Killed):
+                    sweep.implementation().lambda_handler({"Records": [record]}, Context())
+                    media_queue.sqs.delete_message(QueueUrl=media_queue.url, ReceiptHandle=record["receiptHandle"])
+                    continue
+            media_queue.sqs.change_message_visibility(
+                QueueUrl=media_queue.url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=0
+            )
+            for claimed in models.RunRecord.scan(models.RunRecord.lease_until.exists()):
+                claimed.update(actions=[models.RunRecord.lease_until.set(WHEN)])
+    assert (run().outcome, run().result) == ("succeeded", {"total": 110})
+
+
+def test_at_the_end_of_a_chain_nothing_is_split(media_queue: Queue) -> None:
+    """Lambda would not deliver the parts; so a part goes on by itself, where it can."""
+    deep = [1] * (MOST_HOPS + 3)
+
+    def peel(spec: list[int], cursor: int | None, tally: dict[str, int]) -> Any:
+        at = cursor or 0
+        if at + 1 == len(spec):
+            return {"sum": tally.get("sum", 0) + spec[at]}
+        return Split([spec[at + 1 :]], {"sum": tally.get("sum", 0) + spec[at]}, resume=at + 1)
+
+    sweep = Sweep(plan=[deep], work=peel)
+    media_queue.send(PLAN)
+    drain(media_queue, sweep.implementation())
+    assert run().result == {"total": len(deep)}
+
+
+def test_what_a_run_was_split_into_is_all_known(media_queue: Queue) -> None:
+    media_queue.send(PLAN)
+    drain(media_queue, Sweep(plan=[[0], EIGHT], work=halves).implementation())
+    held = {row.sweep for row in models.SweepPart.scan(models.SweepPart.number.startswith("part#"))}
+    assert held == set(sweeps.keys(TASK, f"{TASK}@2026-11-01T03:00:00Z"))
+    assert len(held) == 1 + 7
+
+
+class Hurry(Context):
+    """An invocation that has time for so many pages of work, and then to look ahead."""
+
+    def __init__(self, pages: int) -> None:
+        super().__init__()
+        self.pages = pages
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 300_000 if self.pages > 0 else 20_000
+
+
+@pytest.mark.parametrize("pages", [1, 2, 5])
+def test_a_partition_too_long_for_one_part_is_walked_once_by_several(
+    aws: None, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    monkeypatch.setattr(sweeps, "PAGE", 7)
+    with models.Follow.batch_write() as batch:
+        for number in range(100):
+            batch.save(models.Follow(f"fan-{number:03}", "star", created_at=WHEN))
+            if number < 9:
+                batch.save(models.Follow(f"fan-{number:03}", "other", created_at=WHEN))
+    walked: list[str] = []
+    sizes: list[int] = []
+
+    def walk_it(spec: Any) -> None:
+        context, cursor, tally, before = Hurry(pages), None, {}, len(walked)
+
+        def note(page: list[Any], counted: Any) -> None:
+            walked.extend(f"{row.followed_id} {row.follower_id}" for row in page)
+            counted["rows"] += len(page)
+            context.pages -= 1
+
+        message = Message(task=TASK, scheduled_time=WHEN)
+        while isinstance(
+            outcome := walk(Run(process_media_upload, message, context), BY_FOLLOWED, spec, cursor, tally, note),
+            Unfinished,
+        ):
+            context, cursor, tally = Hurry(pages), outcome.cursor, outcome.tally
+        sizes.append(len(walked) - before)
+        for part in outcome.parts if isinstance(outcome, Split) else ():
+            walk_it(part)
+
+    walk_it({"index": "by_followed", "keys": ["star", "other"]})
+    assert sorted(walked) == sorted(
+        {*(f"star fan-{n:03}" for n in range(100)), *(f"other fan-{n:03}" for n in range(9))}
+    )
+    assert max(sizes) <= 3 * 7 * pages
+
+
+BY_FOLLOWED: Any = models.Follow.by_followed

@@ -9,7 +9,7 @@ from support import STACK, Calls, Context, Queue, event, run_at, run_whole
 
 import update_user_statistics as statistics
 from backbeat import ledger, models, sweeps
-from backbeat.models import Follow, Post, User, day_key
+from backbeat.models import Follow, Post, SweepPart, User, day_key
 from backbeat.tasks import update_user_statistics
 from update_user_statistics import handle
 
@@ -155,7 +155,7 @@ def test_a_follow_that_the_index_does_not_show_yet_is_not_lost(
     run_at(handle, queue, NIGHT - DAY)
     User.follow("u3", "u1", at=NIGHT - timedelta(seconds=20))
     real = Follow.by_followed.count
-    monkeypatch.setattr(Follow.by_followed, "count", lambda key: real(key) - (key == "u1"))
+    monkeypatch.setattr(Follow.by_followed, "count", lambda key, **more: real(key, **more) - (key == "u1"))
     assert run_at(handle, queue, NIGHT, full=True)["busy"] == 2
     assert User.get("u1").followers_count == 2
     assert kept() == true()
@@ -203,6 +203,35 @@ def test_short_of_time_it_sends_itself_on(network: None, queue: Queue, monkeypat
     result = run_at(handle, queue, NIGHT, Context(remaining_ms=20_000))
     assert (result["users"], result["changed"]) == (6, 2)
     assert kept() == true()
+
+
+@pytest.mark.parametrize("left_ms", [60_000, 20_000])
+def test_who_has_very_many_followers_is_counted_in_bounded_steps(
+    network: None, queue: Queue, monkeypatch: pytest.MonkeyPatch, left_ms: int
+) -> None:
+    monkeypatch.setattr(statistics, "LARGE", 5)
+    for number in range(23):
+        add_follow(f"fan-{number:02}", "u2")
+    run_at(handle, queue, NIGHT - DAY)
+    User("u2").update(actions=[User.followers_count.set(3)])
+    touch("u2", NIGHT - DAY)
+    result = run_at(handle, queue, NIGHT, Context(remaining_ms=left_ms))
+    assert (result["changed"], result["drift"]) == (1, 21)
+    assert kept() == true()
+    (part,) = [row for row in SweepPart.scan(SweepPart.number.startswith("part#")) if row.spec.get("touched")]
+    assert part.hops == (1 if left_ms == 60_000 else 1 + 6)
+
+
+def test_who_is_touched_while_their_very_many_followers_are_counted_is_left_alone(
+    network: None, queue: Queue, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "LARGE", 5)
+    for number in range(6):
+        add_follow(f"fan-{number:02}", "u2")
+    calls.before("UpdateItem", "UsersTable", lambda: touch("u2", NIGHT))
+    result = run_at(handle, queue, NIGHT, Context(remaining_ms=20_000))
+    assert (result["users"], result["busy"]) == (6, 1)
+    assert User.get("u2").followers_count == 1
 
 
 def test_a_user_who_left_meanwhile_is_not_written_back(network: None, queue: Queue, calls: Calls) -> None:

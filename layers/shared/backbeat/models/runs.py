@@ -137,6 +137,8 @@ _KIND = "succeeded "
 class SweepRun(Row):
     """A run in parts; see `backbeat.sweeps`. It lives beside its parts, under `<task>#sweep#<run id>`.
 
+    So do those into which a part is split: under `<task>#split <part>#<run id>`, as `split#00` where a run is `run`.
+
     Attributes:
         pending: The numbers of the parts that are not done; missing where none is left.
         finished: Whether the finish has run.
@@ -162,6 +164,8 @@ class SweepPart(Row):
         cursor: How far it has come, where it ran short of time.
         hops: How often it has sent itself on.
         tally: What it has counted.
+        splits: How often it has begun to split itself.
+        split: The last of these that was done; missing where it does its work itself.
         done: Whether its tally is complete.
     """
 
@@ -174,6 +178,8 @@ class SweepPart(Row):
     cursor = JSONAttribute(null=True)
     hops = NumberAttribute(default=0)
     tally = JSONAttribute(null=True)
+    splits = NumberAttribute(default=0)
+    split = NumberAttribute(null=True)
     done = BooleanAttribute(default=False)
     expires = TTLAttribute(null=True)
 
