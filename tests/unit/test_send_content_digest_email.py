@@ -4,13 +4,14 @@ import itertools
 import json
 import math
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import permissions
 import pytest
-from support import STACK, Context, Killed, Outbox, Queue, answers, event, function_environment
+from support import STACK, Calls, Context, Killed, Outbox, Queue, answers, event, function_environment
 
 import send_content_digest_email as module
 from backbeat import ledger, sweeps
@@ -285,6 +286,107 @@ def test_what_authors_wrote_is_cut_and_named_as_in_any_email(queue: Queue) -> No
     post("post-1", "bo", text="👨‍👩‍👧‍👦" * 40)
     (entry,) = digest.pick("reader", digest.load(NOW), Site.of(os.environ))
     assert (entry.author, entry.text) == ("", "👨‍👩‍👧‍👦" * 34 + "…")
+
+
+# ---- More than one invocation reads ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a few posts and users were very many."""
+    monkeypatch.setattr(digest, "AT_ONCE", 3)
+    monkeypatch.setattr(module, "LISTED", 2)
+    monkeypatch.setattr(sweeps, "PAGE", 4)
+
+
+def seeded() -> None:
+    """Posts that differ in each of what they are ranked by, and users who logged in on four days."""
+    for number in range(12):
+        author(f"author-{number}")
+    for number in range(24):
+        made = NOW - DAY * (number % 6) - timedelta(hours=1)
+        more = {"visibility": "followers"} if number == 7 else {}
+        post(f"post-{number:02}", f"author-{number % 12}", number % 5, number % 3, created_at=made, **more)
+    for number in range(9):
+        member(f"user-{number}", NOW - DAY * (number % 4))
+    Follow("user-0", "author-3", created_at=NOW).save()
+
+
+def mails(outbox: Outbox) -> dict[str, list[str]]:
+    """What each was shown, in order."""
+    return {
+        mail.to: [line for line in mail.part("plain").splitlines() if line.startswith("This is")]
+        for mail in outbox.mails
+    }
+
+
+class NowAndThenShort(Context):
+    """An invocation that is short of time each so many times that it is asked."""
+
+    asked: Iterator[int] = itertools.count(1)
+    every = 1_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000 if next(self.asked) % self.every else 31_000
+
+
+@pytest.mark.parametrize("every", [1_000, 23])
+def test_chosen_and_listed_in_parts_it_is_the_same_digest(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    seeded()
+    chosen = digest.choose(NOW)
+    shown = digest.load(NOW)
+    expected = {f"user-{n}@example.net": digest.pick(f"user-{n}", shown, Site.of(os.environ)) for n in range(9)}
+    monkeypatch.setattr(sweeps, "SECONDS_TO_STOP", 32)
+    monkeypatch.setattr(module, "SECONDS_TO_STOP", 32)
+    monkeypatch.setattr(digest, "AT_ONCE", 3)
+    monkeypatch.setattr(module, "LISTED", 2)
+    monkeypatch.setattr(sweeps, "PAGE", 3)
+    queue.send(PLAN)
+    context = NowAndThenShort()
+    context.every = every
+    drain(queue, context)
+    assert result() == {"sent": 9, "skipped": 0, "refused": 0, "unknown": 0}
+    assert DigestSelection.get("digest#2026-W45", "posts").post_ids == chosen
+    assert mails(outbox) == {to: [entry.text for entry in entries] for to, entries in expected.items()}
+
+
+@pytest.mark.usefixtures("wide")
+def test_whoever_logs_in_while_users_are_listed_is_not_missed(queue: Queue, outbox: Outbox, calls: Calls) -> None:
+    author()
+    post("post-1")
+    for number in range(5):
+        member(f"user-{number}", NOW - 3 * DAY)
+
+    def logs_in() -> None:
+        member("user-4", NOW + DAY)
+
+    queue.send(PLAN)
+    queue.deliver(handle)
+    calls.before("PutItem", "RunsTable", logs_in)  # when the first list is written
+    drain(queue)
+    assert sorted(outbox.addresses()) == [f"user-{number}@example.net" for number in range(5)]
+
+
+@pytest.mark.usefixtures("wide")
+def test_too_many_users_for_the_pace_are_refused_once_they_are_counted(queue: Queue, outbox: Outbox) -> None:
+    seeded()
+    outbox.quota = {"MaxSendRate": 0.00001, "Max24HourSend": 200.0, "SentLast24Hours": 0.0}
+    queue.send(PLAN)
+    drain(queue)
+    assert result()[0] == "incomplete"
+    (letter,) = queue.dead()
+    assert (letter["reason"], outbox.mails) == ("too_slow", [])
+
+
+@pytest.mark.usefixtures("wide")
+def test_one_user_alone_is_not_what_all_posts_are_read_for(queue: Queue, outbox: Outbox) -> None:
+    seeded()
+    queue.send({**PLAN, "id": "one", "kwargs": {"user_id": "user-1"}})
+    queue.deliver(handle)
+    (letter,) = queue.dead()
+    assert (letter["reason"], outbox.mails) == ("not_chosen", [])
 
 
 def test_nobody_gets_an_empty_digest(queue: Queue, outbox: Outbox) -> None:
@@ -653,6 +755,12 @@ def plan(users: int, monkeypatch: pytest.MonkeyPatch, senders: int = 2) -> list[
     return module._plan(type("Run", (), {"now": NOW})())  # type: ignore[arg-type]
 
 
+def pace(users: int, monkeypatch: pytest.MonkeyPatch, senders: int = 2) -> tuple[float, int]:
+    """How many mails a second one part may send to so many users, and to how many of them."""
+    monkeypatch.setenv("DIGEST_SENDERS", str(senders))
+    return module._pace_of_a_part(NOW, users)
+
+
 @pytest.mark.parametrize(("rate", "senders"), [(14, 2), (14, 8), (14, 80), (1, 2), (500, 80)])
 def test_all_parts_together_keep_to_80_percent(
     queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, rate: float, senders: int
@@ -686,15 +794,14 @@ def test_where_the_days_quota_is_short_the_pace_is_the_quotas(
     queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outbox.quota = {"MaxSendRate": 14, "Max24HourSend": 50_000, "SentLast24Hours": 10_000}
-    assert plan(32_000, monkeypatch)[0]["per_second"] == pytest.approx(0.8 * 14 / 2)
-    assert plan(32_001, monkeypatch)[0]["per_second"] == pytest.approx(0.8 * 50_000 / 86_400 / 2)
+    assert pace(32_000, monkeypatch)[0] == pytest.approx(0.8 * 14 / 2)
+    assert pace(32_001, monkeypatch)[0] == pytest.approx(0.8 * 50_000 / 86_400 / 2)
 
 
 @pytest.mark.parametrize(
     ("users", "quota", "senders"),
     [
         (300_000, {"MaxSendRate": 14, "Max24HourSend": 50_000, "SentLast24Hours": 0}, 2),  # the week ends
-        (500_001, {"MaxSendRate": 500, "Max24HourSend": -1, "SentLast24Hours": 0}, 2),  # over 1,000 parts of 500
         (200, {"MaxSendRate": 1, "Max24HourSend": 200, "SentLast24Hours": 0}, 2),  # a mail in eighteen minutes
     ],
 )
@@ -703,16 +810,37 @@ def test_planning_refuses_what_could_not_be_finished(
 ) -> None:
     outbox.quota = quota
     with pytest.raises(module.Rejected, match=f"^{users} users at .* They must be done by 2026-11-09 00:00 UTC"):
-        plan(users, monkeypatch, senders)
+        pace(users, monkeypatch, senders)
 
 
 def test_the_longest_week_that_is_not_refused(queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox.quota = {"MaxSendRate": 1, "Max24HourSend": -1, "SentLast24Hours": 0}
     left = datetime(2026, 11, 9, tzinfo=UTC) - NOW
     most = math.floor(left.total_seconds() * 0.8)
-    assert len(plan(most, monkeypatch)) == math.ceil(most / 500)
+    assert pace(most, monkeypatch) == (0.4, 5 * 240 * 0.4 // 1)
     with pytest.raises(module.Rejected):
-        plan(most + 1, monkeypatch)
+        pace(most + 1, monkeypatch)
+
+
+def test_a_hundred_million_users_are_divided_without_any_step_that_grows(
+    queue: Queue, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 200 mails a second they are done within the week; each node of the tree has at most 1,000 below it."""
+    monkeypatch.setenv("DIGEST_SENDERS", "80")
+    outbox.quota = {"MaxSendRate": 250, "Max24HourSend": -1, "SentLast24Hours": 0}
+    lists = [[f"list-{shard}", 25_000] for shard in range(8)]
+    run = type("Run", (), {"now": NOW})()
+    divided = module._work(run, module.WHOLE, "send", {"best": [[0, 0, 0, "p"]], "users": 10**8, "lists": lists})
+    assert isinstance(divided, sweeps.Split)
+    assert len(divided.parts) == 200
+    below = [module._work(run, part, None, {}) for part in divided.parts]
+    assert {len(split.parts) for split in below if isinstance(split, sweeps.Split)} == {1_000}
+    assert sum(row_of(part) for split in below if isinstance(split, sweeps.Split) for part in split.parts) == 10**8
+    assert len(json.dumps(divided.parts)) < 100_000
+
+
+def row_of(part: Any) -> int:
+    return int(part["to"] - part["from"])
 
 
 def test_the_events_of_lambda_are_understood(queue: Queue, outbox: Outbox) -> None:

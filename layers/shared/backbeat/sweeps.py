@@ -327,6 +327,11 @@ def not_newer(as_of: Any, now: datetime) -> Condition:
     return older_or_missing
 
 
+def kept_until() -> datetime:
+    """Until when a row is kept that a run needs for itself: as long as the ledger knows the run."""
+    return datetime.now(UTC) + ledger.KEPT
+
+
 def keys(task: str, run_id: str) -> list[str]:
     """The partitions of the table of runs that hold a run's plan and parts, and what those were split into."""
     found = [_key(task, run_id)]
@@ -348,7 +353,7 @@ def _plan(run: Run, plan: Callable[[], Sequence[Json]], finish: Callable[[list[T
         specs = plan()
         if len(specs) > MOST_PARTS:
             raise ValueError(f"the plan has {len(specs)} parts; a run has at most {MOST_PARTS}") from None
-        expires = datetime.now(UTC) + ledger.KEPT
+        expires = kept_until()
         with SweepPart.batch_write() as batch:
             for number, spec in enumerate(specs):
                 batch.save(SweepPart(key, _number(number), spec=spec, expires=expires))
@@ -440,7 +445,7 @@ def _send_others(run: Run, part: SweepPart, number: int, split: Split) -> InPart
     attempt = int(part.splits) - 1
     if attempt >= MOST_SPLITS:
         raise RuntimeError(f"part {number} of {run.id} has been split {MOST_SPLITS} times and is not done")
-    key, expires = _key(run.task.name, run.id, number), datetime.now(UTC) + ledger.KEPT
+    key, expires = _key(run.task.name, run.id, number), kept_until()
     with SweepPart.batch_write() as batch:
         for other, spec in enumerate(split.parts):
             name = _number(attempt * MOST_PARTS + other)
