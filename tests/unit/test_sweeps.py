@@ -360,20 +360,27 @@ def test_what_a_run_was_split_into_is_all_known(media_queue: Queue) -> None:
 
 
 class Hurry(Context):
-    """An invocation that has time for so many pages of work, and then to look ahead."""
+    """An invocation that has time for so many pages of work, and then to look ahead at so many rows."""
+
+    ahead = 999
 
     def __init__(self, pages: int) -> None:
         super().__init__()
         self.pages = pages
 
     def get_remaining_time_in_millis(self) -> int:
-        return 300_000 if self.pages > 0 else 20_000
+        if self.pages > 0:
+            return 300_000
+        self.ahead -= 1
+        return 20_000 if self.ahead > 0 else 10_000
 
 
-@pytest.mark.parametrize("pages", [1, 2, 5])
+@pytest.mark.parametrize(("pages", "ahead"), [(1, 999), (2, 999), (5, 999), (1, 30), (2, 30)])
 def test_a_partition_too_long_for_one_part_is_walked_once_by_several(
-    aws: None, monkeypatch: pytest.MonkeyPatch, pages: int
+    aws: None, monkeypatch: pytest.MonkeyPatch, pages: int, ahead: int
 ) -> None:
+    """Also where there is no time to look at all of what is left."""
+    monkeypatch.setattr(Hurry, "ahead", ahead)
     monkeypatch.setattr(sweeps, "PAGE", 7)
     with models.Follow.batch_write() as batch:
         for number in range(100):

@@ -168,7 +168,8 @@ def walk(
         run: The run, for the time that is left.
         index: The index.
         spec: What the part is to do: `keys` are the hash keys of the partitions. Where another part has split itself
-            into this one, it walks the first of them from behind the range key `after`, or the row `last`, to `until`.
+            into this one, it walks the first of them from behind the range key `after`, or the row `last`, to `until`;
+            with `most`, nobody knows how long that is, and it is split first, by so many rows.
         cursor: Where the part stopped before.
         tally: What it had counted by then.
         work: Works on one page, of at most 100 rows with the index's keys alone, and adds to the tally. What of it is
@@ -178,6 +179,11 @@ def walk(
     keys, stretch, done = spec["keys"], _Stretch(index, spec.get("after"), spec.get("until")), 0
     number, last, *more = cursor or (0, spec.get("last"))
     aside: list[Json] = more[0] if more else []
+    rest = {name: value for name, value in spec.items() if name not in ("keys", "after", "until", "last", "most")}
+    if "most" in spec and cursor is None:  # there was no time to look at it
+        parts = [rest | part for part in _what_is_left(run, stretch, keys, last, spec["most"])]
+        if len(parts) > 1:
+            return Split(parts, tally, resume=[number, last, []])
     while number < len(keys):
         page, last = stretch.page(keys[number], last)
         if page:
@@ -187,7 +193,6 @@ def walk(
             number, stretch = number + 1, _Stretch(index)
         full = len(aside) >= MOST_ASIDE
         if number < len(keys) and (full or run.seconds_left < SECONDS_TO_STOP):
-            rest = {name: value for name, value in spec.items() if name not in ("keys", "after", "until", "last")}
             parts = [rest | part for part in _what_is_left(run, stretch, keys[number:], last, max(PAGE, done))]
             if len(parts) > 1 or aside:
                 return Split(aside + parts, dict(counted), resume=[number, last, aside])
@@ -240,25 +245,27 @@ def _what_is_left(run: Run, stretch: _Stretch, keys: Sequence[str], last: Any, m
     """What is left of a stretch, and of the partitions after it, as parts of about `most` rows of the one.
 
     To read keys takes a small part of the time that the work takes. What there is no time to look at, or would be a
-    part too many, is left to the last part of the stretch; it can split itself in turn.
+    part too many, is left to the last part of the stretch, which begins by splitting itself.
     """
     first, others = keys[0], keys[1:]
     size = max(1, -(-len(others) // (MOST_PARTS // 2)))
     grouped = [{"keys": others[start : start + size]} for start in range(0, len(others), size)]
     parts: list[dict[str, Any]] = []
     begins = {"last": last} if last else {"after": stretch.after} if stretch.after else {}
-    previous, count = None, 0
+    previous, count, cut = None, 0, False
     for row in stretch.rows(first, last):
         value = stretch.of(row)
         if previous not in (None, value):  # a stretch ends where a range key does, as rows may share one
             if count >= most:
                 parts.append({"keys": [first], **begins, "until": previous})
                 begins, count = {"after": previous}, 0
-            if run.seconds_left < SECONDS_TO_LOOK_AHEAD or len(parts) + len(grouped) + 1 >= MOST_PARTS - 2 * MOST_ASIDE:
+            room = MOST_PARTS - 2 * MOST_ASIDE - len(grouped)
+            if cut := run.seconds_left < SECONDS_TO_LOOK_AHEAD or len(parts) + 1 >= room:
                 break
         previous, count = value, count + 1
     if previous is not None:
-        parts.append({"keys": [first], **begins} | ({"until": stretch.until} if stretch.until else {}))
+        ends = {"until": stretch.until} if stretch.until else {}
+        parts.append({"keys": [first], **begins, **ends} | ({"most": most} if cut and parts else {}))
     return parts + grouped
 
 
