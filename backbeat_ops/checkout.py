@@ -1,12 +1,14 @@
 """What this checkout would deploy: its template, and samconfig.toml."""
 
 import tomllib
+from functools import cache
 from typing import Any
 
 from backbeat_ops import localcloud
 from backbeat_ops.stack import NotFound
 
 
+@cache
 def template() -> dict[str, Any]:
     """The template, read as `sam`, which stands beside the command, reads it.
 
@@ -18,7 +20,7 @@ def template() -> dict[str, Any]:
 
     path = localcloud.ROOT / "template.yaml"
     if not path.exists():
-        raise NotFound("there is no template.yaml here, and the stack is not deployed yet.")
+        raise NotFound("there is no template.yaml here: run this in a checkout of the project.")
     found: dict[str, Any] = yaml_parse(path.read_text("utf-8"))
     return found
 

@@ -23,6 +23,7 @@ from backbeat_ops.commands import (
     pausing,
     rewind,
     runs,
+    scale,
     schedules,
     seed,
     status,
@@ -99,6 +100,8 @@ app.command(rich_help_panel=MEMBERS)(members.restore)
 app.command(rich_help_panel=MEMBERS)(members.unhide)
 app.command(rich_help_panel=MEMBERS)(members.erase)
 app.add_typer(new.app, name="new", rich_help_panel=PROJECT)
+app.command(rich_help_panel=PROJECT)(scale.simulate)
+app.command(rich_help_panel=PROJECT)(scale.cost)
 
 
 def main() -> None:
