@@ -1,6 +1,7 @@
 """Declarations and producers: what is wrong fails at the caller, before anything is sent."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -396,3 +397,19 @@ def test_waits_grow_to_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.uniform", lambda low, high: high)
     retry = Retry(first_wait=10, longest_wait=60)
     assert [retry.wait(n) for n in range(1, 6)] == [10, 20, 40, 60, 60]
+
+
+@pytest.mark.parametrize("user_id", ["ada", "Ünïcøde and spaces", "x" * 200])
+def test_what_is_sent_for_a_user_is_of_their_group(aws: None, user_id: str) -> None:
+    """So that one user's thousand messages do not hold up everybody's; the name takes few characters."""
+    send_notification.delay(user_id=user_id, text="Hi", kind="like")
+    send_notification.delay(user_id="another", text="Hi", kind="like")
+    url = queues.queue_url(send_notification.queue)
+    received = boto3.client("sqs").receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+    )
+    groups = {
+        json.loads(m["Body"])["kwargs"]["user_id"]: m["Attributes"]["MessageGroupId"] for m in received["Messages"]
+    }
+    assert len(set(groups.values())) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{64}", group) for group in groups.values())

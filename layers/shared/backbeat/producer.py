@@ -232,7 +232,8 @@ class Task(Generic[P]):
         wait = max(timedelta(0), time - datetime.now(UTC))
         if wait <= LONGEST_DELAY:
             seconds = math.ceil(wait.total_seconds())
-            _in_time(lambda: queues.put(self.queue, message.to_json(), delay=seconds, hurried=True))
+            whose = message.kwargs.get("user_id")
+            _in_time(lambda: queues.put(self.queue, message.to_json(), delay=seconds, hurried=True, whose=whose))
         else:
             _in_time(lambda: self._schedule(message, time))
 
