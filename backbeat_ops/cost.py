@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backbeat import ledger
-from backbeat_ops import prices
-from backbeat_ops import checkout
+from backbeat_ops import checkout, prices
 from backbeat_ops.network import DAYS_A_MONTH, WORK, Network, loads
 
 POLLERS = 5
