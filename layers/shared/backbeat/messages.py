@@ -46,7 +46,7 @@ class Message(BaseModel):
     kwargs: dict[str, Any] = {}
     scheduled_time: AwareDatetime | None = None
     sent_at: AwareDatetime | None = None
-    part: Annotated[int, Field(ge=0, le=9_999)] | None = None
+    part: Annotated[int, Field(ge=0, lt=10**60)] | None = None  # after ten splits of splits it has 53 digits
 
     @model_validator(mode="after")
     def _has_time_and_identity(self) -> "Message":
