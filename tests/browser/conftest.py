@@ -31,9 +31,9 @@ Axe = Callable[..., None]
 Shots = Callable[..., list[Path]]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser, started once for all tests."""
+    """The browser, started once for a module's tests: while it runs, its loop of events is the thread's own."""
     installed.install()
     found = installed.find()
     with sync_playwright() as playwright:
