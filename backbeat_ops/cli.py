@@ -1,9 +1,10 @@
 """The `backbeat` command: the local cloud, and the operator's view of a stack on it or on AWS."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
+from typer.core import TyperGroup
 
 from backbeat.mail.deliveries import NotUnknown
 from backbeat.producer import InvalidTaskArguments
@@ -37,7 +38,34 @@ from backbeat_ops.runs import NotSettled
 from backbeat_ops.stack import NotFound
 from backbeat_ops.terminal import complain
 
+
+class StackAnywhere(TyperGroup):
+    """Takes `--stack` behind a command as well: `backbeat replay ID --stack prod`, as most people type it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what was typed, with `--stack` in its place before the command."""
+        return super().parse_args(ctx, stack_first(args))
+
+
+def stack_first(words: list[str]) -> list[str]:
+    """What was typed with `--stack NAME` at its front, wherever it stood; behind a `--` nothing is an option."""
+    end = words.index("--") if "--" in words else len(words)
+    front: list[str] = []
+    rest: list[str] = []
+    options = iter(words[:end])
+    for word in options:
+        if word == "--stack":
+            name = next(options, None)
+            if name is None:
+                return [word]  # of which the parser says that its name is missing
+            front += [word, name]
+        else:
+            (front if word.startswith("--stack=") else rest).append(word)
+    return [*front, *rest, *words[end:]]
+
+
 app = typer.Typer(
+    cls=StackAnywhere,
     help="The background work of a social network, on the local cloud, or with --stack NAME on AWS.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -65,7 +93,7 @@ def options(
         typer.Option(
             metavar="NAME",
             envvar="BACKBEAT_STACK",
-            help="A stack on AWS, reached with your own credentials and region.",
+            help="A stack on AWS, reached with your own credentials and region; it may stand behind the command, too.",
             show_default="the local cloud",
         ),
     ] = None,

@@ -3,7 +3,7 @@
 import json
 import os
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -66,6 +66,11 @@ def _most(rows: Iterator[Delivery], limit: int, now: datetime) -> tuple[list[dic
     left = sum(1 for _ in islice(rows, MOST_COUNTED))
     more = " or more" if left == MOST_COUNTED else ""
     return found, f"{len(found)} of {len(found) + left:,}{more}" if left else ""
+
+
+def most_mailed_by(messages: Iterable[Message]) -> int:
+    """How many emails messages would send at the most, one for each user and run."""
+    return sum(most_mailed(message.task, message.kwargs, message.logical_time) for message in messages)
 
 
 def most_mailed(task: str, kwargs: Mapping[str, Any], at: datetime) -> int:

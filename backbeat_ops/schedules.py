@@ -252,14 +252,29 @@ def play(chosen: Sequence[Schedule], start: datetime, end: datetime) -> Iterator
     Raises:
         NotUnderstood: A schedule's times are not known here, or its task would not take its message.
     """
+    for at, tick in itertools.groupby(_due(chosen, start, end), key=lambda item: item[0]):
+        yield [_played(schedule, at) for _, schedule in tick]
+
+
+def to_be_sent(chosen: Sequence[Schedule], start: datetime, end: datetime) -> Iterator[Message]:
+    """The messages that `play` would send; a run that the ledger knows is not among them.
+
+    Raises:
+        NotUnderstood: As `play`.
+    """
+    for at, schedule in _due(chosen, start, end):
+        message = schedule.message(at)
+        if ledger.find(message) is None:
+            yield message
+
+
+def _due(chosen: Sequence[Schedule], start: datetime, end: datetime) -> list[tuple[datetime, Schedule]]:
+    """What falls to a stretch, in order."""
     before = start - timedelta(microseconds=1)
     due = [
-        (at, schedule.name, schedule)
-        for schedule in chosen
-        for at in itertools.takewhile(lambda at: at < end, schedule.times(before))
+        (at, schedule) for schedule in chosen for at in itertools.takewhile(lambda at: at < end, schedule.times(before))
     ]
-    for at, tick in itertools.groupby(sorted(due, key=lambda item: item[:2]), key=lambda item: item[0]):
-        yield [_played(schedule, at) for _, _, schedule in tick]
+    return sorted(due, key=lambda item: (item[0], item[1].name))
 
 
 def _played(schedule: Schedule, at: datetime) -> Played:

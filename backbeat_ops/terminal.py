@@ -101,9 +101,10 @@ def not_ahead(context: typer.Context, time: datetime | None, force: bool) -> dat
 
 
 def ask_before_mailing(context: typer.Context, most: int, yes: bool) -> None:
-    """Say how many a run would mail, and ask, where SES would really send to them: on AWS."""
+    """Say how many emails would go out, and ask, where SES would really send them: on AWS."""
     if most and not yes and on_aws(context):
-        typer.confirm(f"This mails up to {counted(most, 'user')} of {on_aws(context)}. Do it?", abort=True, err=True)
+        said = f"This sends up to {counted(most, 'email')} to users of {on_aws(context)}. Do it?"
+        typer.confirm(said, abort=True, err=True)
 
 
 def print_json(value: Any, indent: int | None = 2) -> None:

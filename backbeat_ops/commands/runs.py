@@ -284,7 +284,7 @@ def again(
     kwargs = ledger.arguments_given(ledger.the_task(run.task), given or [])
     time = not_ahead(context, at or run.logical_time, force)
     message = onerun.message_of(run, kwargs, time)
-    ask_before_mailing(context, mail.most_mailed(run.task, message.kwargs, message.logical_time), yes)
+    ask_before_mailing(context, mail.most_mailed_by([message]), yes)
     _made(onerun.again(stack, run, kwargs, time), wait, timeout, as_json)
 
 

@@ -32,6 +32,7 @@ from backbeat_ops.terminal import (
     fail,
     moment,
     not_ahead,
+    on_aws,
     outcome,
     print_json,
     print_table,
@@ -229,7 +230,7 @@ def fire(
         new = f"`backbeat run {schedule.task.name} --at {iso(time)}` makes a new one."
         answer(runs.shown(known), f"{runs.as_it_is(known)} {new}", as_json)
         return
-    ask_before_mailing(context, mail.most_mailed(schedule.task.name, {}, time), yes)
+    ask_before_mailing(context, mail.most_mailed_by([schedule.message(time)]), yes)
     message = schedules.send(schedule, time)
     answer(runs.on_its_queue(message), f"{message.id} is on its queue.", as_json)
 
@@ -249,11 +250,13 @@ def play(
     ] = None,
     force: Force = False,
     timeout: Timeout = 300,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Play a stretch of schedules at once, each run at its logical time, each tick finished before the next.
 
-    Runs that are known already are not made again, so a stretch may be played twice, or played on.
+    Runs that are known already are not made again, so a stretch may be played twice, or played on. It asks before
+    it mails users of a stack on AWS.
     """
     if start >= end:
         raise typer.BadParameter(f"--from {iso(start)} is not before --to {iso(end)}.")
@@ -262,6 +265,8 @@ def play(
     chosen = (
         schedules.named(stack, names) if names else [found for found in schedules.schedules(stack) if found.enabled]
     )
+    if on_aws(context) and not yes:
+        ask_before_mailing(context, mail.most_mailed_by(schedules.to_be_sent(chosen, start, end)), yes)
     answered = {schedule.name for schedule in chosen if schedules.consumed(schedule)}
     played: list[Played] = []
     ended: list[RunRecord] = []

@@ -129,6 +129,22 @@ def test_another_name_means_a_stack_on_aws(meant: list[str]) -> None:
     assert meant == ["prod", "dev"]
 
 
+@pytest.mark.parametrize(
+    "words", [["--stack", "prod", "status"], ["status", "--stack", "prod"], ["status", "--stack=prod", "--json"]]
+)
+def test_a_stack_may_be_named_before_a_command_or_behind_it(words: list[str], meant: list[str]) -> None:
+    CliRunner().invoke(cli.app, words, env={"BACKBEAT_STACK": localcloud.STACK})
+    assert meant == ["prod"]
+
+
+def test_what_is_no_option_is_left_where_it_stands_and_a_missing_name_is_said() -> None:
+    assert cli.stack_first(["replay", "--", "--stack", "x"]) == ["replay", "--", "--stack", "x"]
+    assert cli.stack_first(["run", "task", "--stack", "a", "--at", "t", "--", "k"])[:3] == ["--stack", "a", "run"]
+    said = CliRunner().invoke(cli.app, ["runs", "--stack"], env={"COLUMNS": "200"})
+    assert said.exit_code == 2
+    assert "requires an argument" in said.output
+
+
 def test_where_the_local_cloud_is_meant_and_does_not_run_no_stack_on_aws_is_deleted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:

@@ -200,7 +200,7 @@ def test_only_a_digest_for_all_mails_many_and_asks_on_aws(stack: Stack, monkeypa
     def run(*options: str, answer: str = "") -> str:
         return CliRunner().invoke(app, [*options, "run", digest_task], input=answer, env={"BACKBEAT_STACK": ""}).output
 
-    assert "This mails up to 1 user of prod" in run("--stack", "prod", answer="n\n")
+    assert "This sends up to 1 email to users of prod" in run("--stack", "prod", answer="n\n")
     assert queue.depth() == (0, 0)
     run("--stack", "prod", answer="y\n")
     run()

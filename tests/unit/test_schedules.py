@@ -19,7 +19,7 @@ from backbeat.messages import Message
 from backbeat.producer import InvalidTaskArguments, Retry, Task
 from backbeat.runtime import Implementation, Rejected, Run, Skipped
 from backbeat.tasks import TASKS, send_welcome_email
-from backbeat_ops import checkout, commands, runs, schedules, terminal
+from backbeat_ops import checkout, commands, mail, runs, schedules, terminal
 from backbeat_ops.cli import app
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.runs import NotSettled
@@ -419,6 +419,17 @@ def test_disabled_schedules_are_played_only_by_name(backbeat: Callable[..., Any]
     stretch = ("play", "--from", "2026-11-02T08:00Z", "--to", "2026-11-02T10:00Z")
     assert {s["schedule"]: s["sent"] for s in backbeat(*stretch)} == {"daily": 0, "weekly": 1}
     assert {s["schedule"]: s["sent"] for s in backbeat(*stretch, "hourly")} == {"hourly": 2}
+
+
+def test_playing_asks_before_it_mails_users_of_a_stack_on_aws(
+    backbeat: Callable[..., Any], queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "most_mailed", lambda task, kwargs, at: 40)
+    stretch = ("play", "--from", "2026-11-02", "--to", "2026-11-04", "daily", "--timeout", "0")
+    assert "This sends up to 80 emails to users of prod. Do it?" in backbeat(*stretch, stack="prod")
+    assert queue.depth() == (0, 0)
+    assert backbeat(*stretch, "--yes", stack="prod")[0]["sent"] == 2
+    assert backbeat(*stretch, stack="prod")[0]["known"] == 2  # nothing is left that would be sent: nothing to ask
 
 
 def test_playing_fails_where_a_run_has_failed(
