@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documented import documented
 from support import Backbeat
 
 from backbeat_ops import localcloud
@@ -34,6 +35,12 @@ def backbeat(cloud: Stack) -> Backbeat:
         assert done.returncode in codes, done.stdout + done.stderr
         if fails:
             return done.stderr
-        return json.loads(done.stdout) if "--json" in arguments else done.stdout
+        if "--json" not in arguments:
+            return done.stdout
+        answer = json.loads(done.stdout)
+        # Of one or two words; an argument may come between them and `--json`.
+        named = next(name for words in (2, 1) if (name := " ".join(arguments[:words])) in documented())
+        documented()[named].validate(answer)
+        return answer
 
     return run

@@ -4,7 +4,6 @@ import inspect
 import json
 import os
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import boto3
@@ -13,11 +12,11 @@ import permissions
 import pytest
 from botocore.client import BaseClient
 from botocore.model import StructureShape
+from documented import documented
 from hypothesis import settings
-from jsonschema import Draft202012Validator
 from moto import mock_aws
 from moto.core.serialize import BaseJSONSerializer
-from support import ROOT, STACK, Calls, Outbox, Queue, function_environment, resolve, resources
+from support import STACK, Calls, Outbox, Queue, function_environment, resolve, resources
 from typer._click.globals import get_current_context
 
 from backbeat import models, queues, runtime, sweeps
@@ -54,35 +53,18 @@ def _values_of_rows_as_they_are() -> None:
     BaseJSONSerializer._serialize_type_structure = serialize  # type: ignore[method-assign]
 
 
-def _closed(schema: Any) -> Any:
-    """A schema that takes no field beside its own, but where it says that it does."""
-    if isinstance(schema, list):
-        return [_closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {name: _closed(value) for name, value in schema.items()}
-    return {"additionalProperties": False, **found} if isinstance(schema.get("properties"), dict) else found
-
-
-@cache
-def documented() -> dict[str, Draft202012Validator]:
-    """What docs/backbeat.schema.json says of each command's answer."""
-    schema = _closed(json.loads((ROOT / "docs/backbeat.schema.json").read_text("utf-8")))
-    return {
-        name: Draft202012Validator({"$defs": schema["$defs"], **answer}) for name, answer in schema["commands"].items()
-    }
-
-
 @pytest.fixture(autouse=True)
-def _json_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a command prints as JSON here is as the page on JSON has it, for each command that this describes."""
+def held_to_the_schema(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whatever a command prints as JSON here is as the page on JSON has it; which commands it was held for."""
     said = terminal.print_json
+    commands: list[str] = []
 
     def held(text: str) -> None:
         context = get_current_context(silent=True)
         path = context.command_path.split(maxsplit=1)[1:] if context else []
         if path and path[0] in documented():
             documented()[path[0]].validate(json.loads(text))
+            commands.append(path[0])
 
     real = terminal.typer.echo
 
@@ -92,6 +74,7 @@ def _json_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
         real(message, **named)
 
     monkeypatch.setattr(terminal.typer, "echo", echo)
+    return commands
 
 
 @pytest.fixture(autouse=True)
