@@ -17,10 +17,10 @@ import send_notification
 import update_post_engagement_scores
 import update_trending_hashtags
 import update_user_statistics
-from backbeat import ledger, models
+from backbeat import ledger, models, sweeps
 from backbeat.logs import logger
 from backbeat.mail import deliveries
-from backbeat.models import Comment, Delivery, HashtagTally, Post, Row, RunRecord, Token, User, day_key
+from backbeat.models import Comment, Delivery, HashtagTally, Post, Row, RunRecord, Token, User, Watermark, day_key
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -30,8 +30,8 @@ WRONG_TYPE, NO_DATE, A_MAP, MISSING = {"N": "1"}, {"S": "yesterday"}, {"M": {}},
 def spoil(row: Row, attribute: str, value: Any) -> None:
     """Put a value into a saved row that its model would not write; None takes the attribute away."""
     model = type(row)
-    names = (model._hash_key_attribute(), model._range_key_attribute())
-    key = {attribute.attr_name: {"S": getattr(row, attribute.attr_name)} for attribute in names if attribute}
+    names = [name for name in (model._hash_keyname, model._range_keyname) if name]
+    key = {model.get_attributes()[name].attr_name: {"S": getattr(row, name)} for name in names}
     update: dict[str, Any] = {"UpdateExpression": "REMOVE #a"}
     if value is not None:
         update = {"UpdateExpression": "SET #a = :v", "ExpressionAttributeValues": {":v": value}}
@@ -156,6 +156,19 @@ def test_reports(named: list[str]) -> None:
     assert (result["posts"], result["comments"], result["unreadable"]) == (2, 1, 6)
     assert all_named(named, "Post", [key for key in BAD if key != "bad-3"])
     assert any("'good', 'bad-c' cannot be read" in why for why in named)
+
+
+@pytest.mark.parametrize("value", [NO_DATE, MISSING], ids=["no date", "missing"])
+def test_a_watermark_is_said_to_be_broken_and_mended_by_the_next_run(named: list[str], value: Any) -> None:
+    """It counts as one of long ago, so that whatever may have been missed is looked at."""
+    queue = Queue(f"{STACK}-analytics-update_post_engagement_scores")
+    Post.new("old", author_id="ann", text="", created_at=NOW - 300 * DAY, likes_count=1).save()
+    sweeps.advance("update_post_engagement_scores", NOW - DAY)
+    spoil(Watermark("watermark#update_post_engagement_scores", "until"), "until", value)
+    assert run_at(update_post_engagement_scores.handle, queue, NOW)["posts"] == 1
+    assert sweeps.watermark("update_post_engagement_scores") == NOW
+    about = "Watermark 'watermark#update_post_engagement_scores', 'until' cannot be read: "
+    assert len({why for why in named if why.startswith(about)}) == 1
 
 
 def test_trends(named: list[str]) -> None:

@@ -28,7 +28,7 @@ from backbeat import events, ledger, queues
 from backbeat.ledger import Attempt, Outcome
 from backbeat.logs import logger
 from backbeat.messages import as_json
-from backbeat.models import PAGE, SweepPart, SweepRun, Unreadable, Watermark, day_keys, save_if, update_if
+from backbeat.models import PAGE, SweepPart, SweepRun, Unreadable, Watermark, day_keys, each, save_if, update_if
 from backbeat.runtime import InParts, NotYet, Run, for_ledger
 
 R = TypeVar("R")
@@ -51,6 +51,8 @@ LARGEST_SPEC = 200_000
 LONGEST_GAP = timedelta(days=400)
 """How long ago a task's last run may be for the next to look for what has changed since. After a longer gap it looks at
 all there is, as the first does, rather than ask for every day of the gap."""
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+"""What a watermark that cannot be read counts as, so that a run looks at all there is, as after a long gap."""
 SECONDS_TO_STOP = 30
 """With less time left, a part saves how far it has come, and sends itself on or splits itself."""
 MOST_ASIDE = PAGE
@@ -285,11 +287,13 @@ def spread(index: str, keys: Sequence[str]) -> list[Json]:
 
 
 def watermark(task: str, name: str = "until") -> datetime | None:
-    """How far a task has come, or None before its first run."""
-    try:
-        return Watermark.get(f"watermark#{task}", name, consistent_read=True).until
-    except Watermark.DoesNotExist:
-        return None
+    """How far a task has come, or None before its first run; `LONG_AGO` where nobody can read how far."""
+    read = Watermark.query(f"watermark#{task}", Watermark.name == name, consistent_read=True)
+    broken: list[Unreadable] = []
+    row = next(each(read, broken.append, needs=["until"]), None)
+    for error in broken:
+        logger.warning("unreadable", extra={"why": f"{error}; so it counts as one of long ago"})
+    return row.until if row else LONG_AGO if broken else None
 
 
 def last_run(task: str, now: datetime, name: str = "until") -> datetime | None:
@@ -299,9 +303,11 @@ def last_run(task: str, now: datetime, name: str = "until") -> datetime | None:
 
 
 def advance(task: str, until: datetime, name: str = "until") -> None:
-    """Move a task's watermark on; it never moves back."""
+    """Move a task's watermark on; it never moves back. One that cannot be read is written anew."""
     row = Watermark(f"watermark#{task}", name, until=until)
-    save_if(row, Watermark.task.does_not_exist() | (Watermark.until < until))
+    is_new = save_if(row, Watermark.task.does_not_exist() | (Watermark.until < until))
+    if not is_new and watermark(task, name) == LONG_AGO:
+        row.save()
 
 
 def held(index: "GlobalSecondaryIndex[Any]", key: str, last: date) -> list[str]:
