@@ -1,7 +1,9 @@
 """This template on the local cloud: built and deployed to it by the real `sam`."""
 
 import hashlib
+import importlib.util
 import io
+import marshal
 import os
 import platform
 import subprocess
@@ -131,7 +133,10 @@ def _without_overlay(layers: list[str]) -> list[str]:
 
 
 def _package(folder: Path, inside: str = "") -> bytes:
-    """Zip a folder's files as Lambda takes them, if all of its Python compiles.
+    """Zip a folder's files as Lambda takes them, if all of its Python compiles; a layer's with what was compiled.
+
+    The layers hold compiled modules that Python never compares with their source (`layers/build`). They would hide a
+    source that is swapped, so what was compiled is swapped with it.
 
     Raises:
         DoesNotCompile: It does not.
@@ -140,15 +145,28 @@ def _package(folder: Path, inside: str = "") -> bytes:
     with zipfile.ZipFile(archive, "w") as package:
         for file in sources(folder):
             content = file.read_bytes()
-            if file.suffix == ".py":
-                try:
-                    compile(content, str(file.relative_to(ROOT)), "exec", dont_inherit=True)
-                except (SyntaxError, ValueError) as error:
-                    raise DoesNotCompile("".join(traceback.format_exception_only(error)).rstrip()) from error
             name = Path(inside, file.relative_to(folder))
+            if file.suffix == ".py":
+                compiled = _compiled(file, content)
+                if inside:
+                    package.writestr(importlib.util.cache_from_source(str(name)), compiled)
             member = zipfile.ZipInfo.from_file(file, name, strict_timestamps=False)
             package.writestr(member, content, zipfile.ZIP_DEFLATED)
     return archive.getvalue()
+
+
+def _compiled(file: Path, content: bytes) -> bytes:
+    """A module as Python stores it, compiled, to be taken without a look at its source (PEP 552).
+
+    Raises:
+        DoesNotCompile: It is no Python.
+    """
+    try:
+        code = compile(content, str(file.relative_to(ROOT)), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise DoesNotCompile("".join(traceback.format_exception_only(error)).rstrip()) from error
+    unchecked = (1).to_bytes(4, "little")
+    return importlib.util.MAGIC_NUMBER + unchecked + importlib.util.source_hash(content) + marshal.dumps(code)
 
 
 def sources(folder: Path) -> list[Path]:

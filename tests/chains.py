@@ -28,7 +28,7 @@ def enforced() -> Iterator[list[str]]:
 
     @wraps(receive)  # the batch processor looks at the parameters
     def received(self: Implementation[Any], record: Any, lambda_context: Any) -> None:
-        running.append(links.get(record.message_id, 1))
+        running.append(links.get(record["messageId"], 1))
         try:
             receive(self, record, lambda_context)
         finally:

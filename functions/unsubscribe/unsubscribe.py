@@ -7,7 +7,6 @@ one-click request (RFC 8058), which brings no cookie and cannot be asked anythin
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools.utilities.data_classes import LambdaFunctionUrlEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from backbeat.logs import logger
@@ -35,14 +34,15 @@ BUTTON = {"en": "Unsubscribe", "fr": "Se désabonner"}
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request to the function's URL."""
     logger.append_keys(request_id=context.aws_request_id)
-    request = LambdaFunctionUrlEvent(event)
-    method = request.request_context.http.method
-    asked_in = request.headers.get("accept-language", "")[:2].lower()
+    request = event["requestContext"]
+    method = request["http"]["method"]
+    headers = {name.lower(): value for name, value in event.get("headers", {}).items()}
+    asked_in = headers.get("accept-language", "")[:2].lower()
     locale = asked_in if asked_in in WORDS else "en"
     if method not in ("GET", "HEAD", "POST"):
         return _page(405, "invalid", locale, allow="GET, HEAD, POST")
-    asked_at = datetime.fromtimestamp(request.request_context.time_epoch / 1000, UTC)
-    token = request.query_string_parameters.get("token", "")
+    asked_at = datetime.fromtimestamp(request["timeEpoch"] / 1000, UTC)
+    token = (event.get("queryStringParameters") or {}).get("token", "")
     try:
         user_id = unsubscribing.user_of(token, asked_at)
         user = User.get(user_id)

@@ -1,6 +1,8 @@
 """What the local cloud runs: what was deployed by `sam`, or what was swapped since, and which of the two."""
 
 import io
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +146,12 @@ def test_the_shared_layers_code_lies_over_the_deployed_layer_of_every_function(p
     content = backend.layers_versions_by_arn(f"{cloud.layer.rsplit(':', 2)[0]}:{STACK}-edited:2").code_bytes
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.read("python/backbeat/tasks.py") == b"was = 'edited'\n"
+        archive.extractall(project / "overlay")
+    layer = project / "overlay/python/backbeat"
+    (layer / "tasks.py").write_text("was = 'never looked at'\n")  # as is what a layer's compiled modules stand beside
+    asked = "import tasks; print(tasks.was)"
+    done = subprocess.run([sys.executable, "-c", asked], cwd=layer, capture_output=True, text=True, check=True)
+    assert done.stdout == "edited\n"
 
 
 def test_an_edit_that_was_swapped_and_undone_is_undone_by_the_next_deployment(project: Path, cloud: Cloud) -> None:

@@ -1,14 +1,17 @@
 """The process's AWS clients, and the names by which it finds its stack.
 
-Region, credentials and endpoint are boto3's own. A client is made when it is first asked for; its time-outs fit inside
-a function's.
+Region, credentials and endpoint are boto3's own, but boto3 itself is not imported: what it adds to botocore, above all
+S3's transfer manager with asyncio and multiprocessing, would cost each cold start a fifth of its time. A client is made
+when it is first asked for; its time-outs fit inside a function's.
 """
 
 import os
+import sys
 from functools import cache
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-import boto3
+import botocore.session
 from botocore.config import Config
 
 if TYPE_CHECKING:
@@ -39,52 +42,99 @@ def delayed_group(stack: str) -> str:
     return f"{stack}-delayed"
 
 
+def client(service: str, config: Config) -> Any:
+    """A new client of an AWS service, from the session that boto3 has where it is in use, or the process's own.
+
+    Sessions make one client at a time (botocore's are not thread-safe).
+    """
+    boto3 = sys.modules.get("boto3")
+    with _MAKING:
+        if boto3 and boto3.DEFAULT_SESSION:
+            return boto3.DEFAULT_SESSION.client(service, config=config)
+        return session().create_client(service, config=config)
+
+
+@cache
+def session() -> botocore.session.Session:
+    """The process's session: all of its clients share the descriptions of services that it has read."""
+    return botocore.session.get_session()
+
+
+_MAKING = RLock()
+"""Held while a client is made, as botocore makes one at a time."""
+
+
 @cache
 def sqs() -> "SQSClient":
     """The process's SQS client."""
-    return boto3.client("sqs", config=_config(read_timeout=10))
+    made: SQSClient = client("sqs", config=_config(read_timeout=10))
+    return made
 
 
 @cache
 def scheduler() -> "EventBridgeSchedulerClient":
     """The process's EventBridge Scheduler client."""
-    return boto3.client("scheduler", config=_SENDING)
+    made: EventBridgeSchedulerClient = client("scheduler", config=_SENDING)
+    return made
 
 
 @cache
 def sending_sqs() -> "SQSClient":
     """The producers' SQS client, which gives up early: whoever sends has a user waiting."""
-    return boto3.client("sqs", config=_SENDING)
+    made: SQSClient = client("sqs", config=_SENDING)
+    return made
 
 
 @cache
 def cloudformation() -> "CloudFormationClient":
     """The process's CloudFormation client, which gives up early as well."""
-    return boto3.client("cloudformation", config=_SENDING)
+    made: CloudFormationClient = client("cloudformation", config=_SENDING)
+    return made
 
 
 @cache
 def eventbridge() -> Any:
     """The process's EventBridge client, which gives up early: what it tells can be missed."""
-    return boto3.client("events", config=_SENDING)
+    return client("events", config=_SENDING)
 
 
 @cache
 def s3() -> "S3Client":
     """The process's S3 client."""
-    return boto3.client("s3", config=_config(read_timeout=20))
+    made: S3Client = client("s3", config=_config(read_timeout=20))
+    return made
 
 
 @cache
 def dynamodb() -> "DynamoDBClient":
     """The process's DynamoDB client for what the models cannot do: whole rows as they are, and facts about tables."""
-    return boto3.client("dynamodb", config=_config(read_timeout=5, attempts=4))
+    made: DynamoDBClient = client("dynamodb", config=_config(read_timeout=5, attempts=4))
+    return made
+
+
+@cache
+def secretsmanager() -> Any:
+    """The process's Secrets Manager client."""
+    return client("secretsmanager", config=_config(read_timeout=5))
+
+
+_models_clients: dict[tuple[str | None, str | None], Any] = {}
+
+
+def models_client(region: str | None, endpoint: str | None, config: Config) -> Any:
+    """The DynamoDB client of all models in one place, made with what the first of them asks for."""
+    with _MAKING:
+        if (region, endpoint) not in _models_clients:
+            made = session().create_client("dynamodb", region, endpoint_url=endpoint, config=config)
+            _models_clients[region, endpoint] = made
+        return _models_clients[region, endpoint]
 
 
 def forget_clients() -> None:
-    """Make every client anew when it is next asked for."""
-    for client in (sqs, sending_sqs, scheduler, eventbridge, s3, dynamodb, cloudformation):
-        client.cache_clear()
+    """Make every client, and the session, anew when it is next asked for."""
+    _models_clients.clear()
+    for made in (session, sqs, sending_sqs, scheduler, eventbridge, s3, dynamodb, cloudformation, secretsmanager):
+        made.cache_clear()
 
 
 _SENDING = Config(connect_timeout=0.9, read_timeout=0.9, retries={"mode": "standard", "total_max_attempts": 1})

@@ -15,8 +15,6 @@ from typing import Any, Generic, TypeVar
 
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 
@@ -138,7 +136,7 @@ class _Delivery:
 
 
 class _ComesBack(Exception):
-    """Tells the batch processor that a record is to be delivered again."""
+    """Tells that a record is to be delivered again."""
 
 
 class Implementation(Generic[R]):
@@ -169,8 +167,8 @@ class Implementation(Generic[R]):
         logger.append_keys(request_id=context.aws_request_id)
         try:
             if _is_batch(event):
-                processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
-                return dict(process_partial_response(event, self._receive, processor, context))
+                failed = [record for record in event["Records"] if not self._done_with(record, context)]
+                return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}
             delivery = _Delivery(
                 body=_as_body(event),
                 queue=self.task.queue,
@@ -187,16 +185,27 @@ class Implementation(Generic[R]):
             if metrics.metric_set:
                 metrics.flush_metrics()
 
-    def _receive(self, record: SQSRecord, lambda_context: LambdaContext) -> None:
+    def _done_with(self, record: dict[str, Any], context: LambdaContext) -> bool:
+        """Run one record of a batch; return whether the queue may forget it. Whatever fails, the others go on."""
+        try:
+            self._receive(record, context)
+        except _ComesBack:
+            return False
+        except Exception:  # it comes back after the queue's own visibility timeout
+            logger.exception("no answer", extra={"message_id": record["messageId"]})
+            return False
+        return True
+
+    def _receive(self, record: dict[str, Any], context: LambdaContext) -> None:
         """Run one record of a batch; raise where it is to be delivered again."""
         delivery = _Delivery(
-            body=record.body,
-            queue=record.event_source_arn.rsplit(":", 1)[-1],
-            message_id=record.message_id,
-            sent=datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC),
-            receipt=record.receipt_handle,
+            body=record["body"],
+            queue=record["eventSourceARN"].rsplit(":", 1)[-1],
+            message_id=record["messageId"],
+            sent=datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC),
+            receipt=record["receiptHandle"],
         )
-        if lambda_context.get_remaining_time_in_millis() < SECONDS_TO_START * 1000:
+        if context.get_remaining_time_in_millis() < SECONDS_TO_START * 1000:
             _hide(delivery, 0)
             raise _ComesBack("too little time left to start")
         bodies = messages.split(delivery.body)
@@ -204,7 +213,7 @@ class Implementation(Generic[R]):
             queues.put_all(delivery.queue, bodies)
             logger.info("split", extra={"records": len(bodies)})
             return
-        attempt, wait = self._run(delivery, lambda_context)
+        attempt, wait = self._run(delivery, context)
         if attempt.outcome is Outcome.RETRYING:
             _hide(delivery, wait)
             raise _ComesBack(attempt.error)

@@ -3,11 +3,11 @@
 import json
 import os
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from backbeat import aws, models, queues
+from backbeat.aws import client
 
 
 class StackNotFound(LookupError):
@@ -29,7 +29,7 @@ def connect(stack: str) -> dict[str, str]:
     Raises:
         StackNotFound: There is no such stack, or it was deployed by a version before this one.
     """
-    cloudformation = boto3.client(
+    cloudformation = client(
         "cloudformation",
         config=Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}),
     )

@@ -3,9 +3,9 @@
 import os
 from typing import Any
 
-import boto3
 from botocore.config import Config
 
+from backbeat.aws import client
 from backbeat.posts.files import upload_key
 
 
@@ -27,9 +27,9 @@ def presigned_upload(post_id: str, filename: str, *, video: bool = False, valid_
         ValueError: A name cannot be part of a key.
     """
     # The regional endpoint: the global one redirects a POST for a new bucket, and browsers drop its body.
-    client = boto3.client("s3", config=Config(signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional"}))
+    s3 = client("s3", config=Config(signature_version="s3v4", s3={"us_east_1_regional_endpoint": "regional"}))
     megabytes = os.environ.get("MAX_VIDEO_MB", "200") if video else os.environ.get("MAX_UPLOAD_MB", "50")
-    form: dict[str, Any] = client.generate_presigned_post(
+    form: dict[str, Any] = s3.generate_presigned_post(
         Bucket=os.environ["UPLOADS_BUCKET"],
         Key=upload_key(post_id, filename),
         Conditions=[["content-length-range", 1, int(megabytes) * 1_000_000]],

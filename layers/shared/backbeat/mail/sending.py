@@ -17,12 +17,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from backbeat.aws import client
 from backbeat.logs import logger
 from backbeat.mail import deliveries, names, unsubscribing
 from backbeat.mail.addresses import InvalidAddress, normal_form
@@ -272,12 +272,12 @@ def send_once(
     # Whatever can fail by itself comes before the claim.
     tag = deliveries.tag(delivery_id)
     to, raw = _put_together(site, user, email, link, context)
-    client = ses()
+    handing_over = ses()
     row = deliveries.claim(delivery_id, email=email, user_id=user.user_id, run=run, kept=kept)
     if pacer:
         pacer.went()
     try:
-        answer = client.send_email(
+        answer = handing_over.send_email(
             FromEmailAddress=formataddr((one_line(site.name), site.sender)),  # in ASCII, whatever the name
             Destination={"ToAddresses": [to]},
             Content={"Raw": {"Data": raw}},
@@ -321,9 +321,9 @@ def _put_together(site: Site, user: User, email: str, link: str, context: Mappin
 def ses() -> "SESV2Client":
     """The process's SES client. It makes one attempt only: a second could be a second mail."""
     config = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1})
-    client = boto3.client("sesv2", config=config)
-    client.meta.events.register("before-send.sesv2.SendEmail", _close_after)
-    return client
+    made: SESV2Client = client("sesv2", config=config)
+    made.meta.events.register("before-send.sesv2.SendEmail", _close_after)
+    return made
 
 
 def _close_after(request: AWSPreparedRequest, **_: Any) -> None:

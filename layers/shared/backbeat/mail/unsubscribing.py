@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import time
 from datetime import datetime, timedelta
+from functools import lru_cache
 from urllib.parse import urlencode
 
-from aws_lambda_powertools.utilities import parameters
 from itsdangerous import BadSignature, URLSafeSerializer
+
+from backbeat.aws import secretsmanager
 
 VALID_FOR = timedelta(days=365)
 """How long a link works. The law asks for 30 days (CAN-SPAM Act, 15 U.S.C. 7704(a)(3)), but mail is kept longer."""
@@ -54,6 +57,12 @@ def user_of(token: str, now: datetime) -> str:
 
 
 def _serializer() -> URLSafeSerializer:
-    key = parameters.get_secret(os.environ["UNSUBSCRIBE_KEY"], max_age=KEY_CACHED)
+    key = _key(os.environ["UNSUBSCRIBE_KEY"], int(time.monotonic() // KEY_CACHED))
     signing = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
     return URLSafeSerializer(key, salt="backbeat.unsubscribe", signer_kwargs=signing)
+
+
+@lru_cache(maxsize=1)
+def _key(secret: str, period: int) -> str:
+    """The secret's value, read once in each period of `KEY_CACHED` seconds."""
+    return str(secretsmanager().get_secret_value(SecretId=secret)["SecretString"])
