@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev shots django test browser test-django invoke invoke-all bench-sweeps bench-django bench-media drawing checkov check format lock clean
+.PHONY: help setup run dev shots django test browser test-django invoke invoke-all bench-sweeps bench-cold bench-django bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,17 @@ invoke: setup ## Run a function in Lambda's own image on the running local cloud
 
 invoke-all: setup ## The same for every event of every function
 	@$(BIN)/backbeat invoke
+
+bench-cold: setup ## Time cold starts beside those of commit 50f40b4, before layers were compiled (needs git; ROUNDS=5)
+	@mkdir -p .backbeat/bench/before
+	@git archive 50f40b4 | tar -x -C .backbeat/bench/before
+	@export PATH="$$($(BIN)/python -c 'import sys; print(sys.base_prefix)')/bin:$$PATH" SAM_CLI_TELEMETRY=0 && \
+	parameters=$$($(BIN)/python -c 'from backbeat_ops import deployment; print(*deployment.parameters())') && \
+	for project in . .backbeat/bench/before; do \
+	  (cd $$project && $(CURDIR)/$(BIN)/sam build --config-env local $$parameters > $(CURDIR)/.backbeat/bench/build.log 2>&1) || \
+	    { cat .backbeat/bench/build.log >&2; exit 1; }; \
+	done
+	@$(BIN)/python tests/benchmarks/coldstart.py .backbeat/bench/before/.aws-sam/build $(ROUNDS)
 
 bench-sweeps: setup ## What the sweeps read and write at 1, 4 and 16 times the data, with the same changes
 	@PYTHONPATH=$(subst $(eval ) ,:,tests $(wildcard functions/*)) $(BIN)/python tests/benchmarks/sweeps.py

@@ -7,6 +7,7 @@ retry stays where it is ("Use Lambda recursive loop detection to prevent infinit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
+from threading import local
 from typing import Any
 from unittest.mock import patch
 
@@ -23,11 +24,12 @@ def enforced() -> Iterator[list[str]]:
     """Collect the messages sent meanwhile that Lambda would not deliver."""
     too_long: list[str] = []
     links: dict[str, int] = {}  # by SQS's id of the message
-    running: list[int] = []
+    here = local()  # a batch's messages may be at work side by side
     receive, call = Implementation._receive, BaseClient._make_api_call
 
     @wraps(receive)  # the batch processor looks at the parameters
     def received(self: Implementation[Any], record: Any, lambda_context: Any) -> None:
+        running = here.__dict__.setdefault("running", [])
         running.append(links.get(record["messageId"], 1))
         try:
             receive(self, record, lambda_context)
@@ -36,6 +38,7 @@ def enforced() -> Iterator[list[str]]:
 
     def called(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
         answer = call(self, operation, parameters)
+        running = here.__dict__.get("running")
         if running and operation in ("SendMessage", "SendMessageBatch"):
             for sent in answer.get("Successful", [answer]):
                 links[sent["MessageId"]] = running[-1] + 1

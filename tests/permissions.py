@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import wraps
+from threading import local
 from typing import Any
 from unittest.mock import patch
 
@@ -25,35 +26,42 @@ TRANSACTIONS = {
 }
 
 
-_running: list[str] = []
-"""The roles of the handlers that are running."""
+class _Here(local):
+    """The roles of the handlers that are running in a thread."""
+
+    def __init__(self) -> None:
+        self.running: list[str] = []
+
+
+_here = _Here()
 
 
 @contextmanager
 def by_another() -> Iterator[None]:
     """What a test does here while a handler runs is not the handler's doing."""
-    before, _running[:] = _running[:], []
+    before, _here.running = _here.running, []
     try:
         yield
     finally:
-        _running[:] = before
+        _here.running = before
 
 
 @contextmanager
 def running(role: str) -> Iterator[None]:
     """What a test does here a function with this role does, which is no task's."""
-    _running.append(role)
+    _here.running.append(role)
     try:
         yield
     finally:
-        _running.pop()
+        _here.running.pop()
 
 
 @contextmanager
 def enforced() -> Iterator[list[str]]:
     """Collect what the handlers that run meanwhile may not do."""
     denied: list[str] = []
-    receive, run, call = Implementation._receive, Implementation._run, BaseClient._make_api_call
+    receive, run, look = Implementation._receive, Implementation._run, Implementation._look_ahead
+    call = BaseClient._make_api_call
 
     def as_function(method: Any) -> Any:
         @wraps(method)  # the batch processor looks at the parameters
@@ -66,16 +74,17 @@ def enforced() -> Iterator[list[str]]:
         return wrapped
 
     def checked(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
-        if _running:
+        if _here.running:
             service = self.meta.service_model.service_name
             for action, resource in needed(service, operation, parameters):
-                if not allows(_running[-1], action, resource, parameters):
-                    denied.append(f"{_running[-1]} does not allow {action} on {resource}")
+                if not allows(_here.running[-1], action, resource, parameters):
+                    denied.append(f"{_here.running[-1]} does not allow {action} on {resource}")
         return call(self, operation, parameters)
 
     with (
         patch.object(Implementation, "_receive", as_function(receive)),
         patch.object(Implementation, "_run", as_function(run)),
+        patch.object(Implementation, "_look_ahead", as_function(look)),
         patch.object(BaseClient, "_make_api_call", checked),
     ):
         yield denied

@@ -23,11 +23,11 @@ class WelcomeSent:
     message_id: str
 
 
-@implementation(send_welcome_email)
+@implementation(send_welcome_email, ahead=sending.recipients)
 def handle(user_id: str, run: Run) -> WelcomeSent | Skipped:
     """Send one welcome; see the declaration for the arguments."""
     try:
-        user = sending.recipient(user_id)
+        user = (run.ahead or {}).get(user_id) or sending.recipient(user_id)
     except User.DoesNotExist as error:
         if ErasedUser.has(user_id):
             return Skipped("the user was erased", erased=True)

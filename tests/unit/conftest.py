@@ -19,7 +19,7 @@ from moto.core.serialize import BaseJSONSerializer
 from support import STACK, Calls, Outbox, Queue, function_environment, resolve, resources
 from typer._click.globals import get_current_context
 
-from backbeat import models, queues, runtime, sweeps
+from backbeat import ledger, models, queues, runtime, sweeps
 from backbeat.mail import sending
 from backbeat.models import keys
 from backbeat_ops import terminal
@@ -82,6 +82,7 @@ def _one_task_in_a_process() -> None:
     """Metrics without the dimensions of the test before: a function's process runs one task only."""
     runtime.metrics.default_dimensions.clear()
     runtime.metrics.clear_metrics()
+    ledger._counted.clear()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import json
+import threading
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +12,7 @@ import boto3
 import permissions
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
-from support import STACK, Context, Killed, Outbox, Queue, answers, event, fails
+from support import STACK, Calls, Context, Killed, Outbox, Queue, answers, event, fails
 
 from backbeat import ledger
 from backbeat.mail import deliveries
@@ -432,3 +434,73 @@ def test_a_crashed_sender_is_listed_before_anyone_looks_again(
         deliveries.settle_by_hand(row.delivery_id, sent=False)
     row.update(actions=[Delivery.lease_until.set(now - timedelta(seconds=1))])
     assert deliveries.settle_by_hand(row.delivery_id, sent=False).state == "refused"
+
+
+def test_a_batch_of_ten_mails_goes_side_by_side_in_42_calls(queue: Queue, outbox: Outbox, calls: Calls) -> None:
+    for number in range(11):
+        member(f"user-{number}")
+    queue.send(welcome("user-10", 10))
+    assert queue.deliver(handle) == []  # the key of the links, which a process reads once
+    for number in range(10):
+        queue.send(welcome(f"user-{number}", number))
+    event, together = queue.receive(), threading.Barrier(10)
+
+    def all_at_once(_: Any) -> None:  # none is answered until all ten are asked
+        together.wait(60)
+
+    outbox.answer = all_at_once
+    calls.clear()
+    assert handle.lambda_handler(event, Context()) == {"batchItemFailures": []}
+    assert Counter(calls.made) == {
+        ("BatchGetItem", None): 1,
+        ("UpdateItem", "DeliveriesTable"): 20,
+        ("SendEmail", None): 10,
+        ("UpdateItem", "RunsTable"): 11,
+    }
+    assert sorted(outbox.addresses()[1:]) == [f"user-{number}@example.net" for number in range(10)]
+    assert {outcome for outcome, _ in runs().values()} == {"succeeded"}
+    (totals,) = ledger.totals(WHEN.date())
+    assert totals.succeeded == 11
+
+
+def test_each_mail_of_a_batch_has_its_own_outcome(queue: Queue, outbox: Outbox) -> None:
+    for user_id in ("user-1", "user-2", "refused"):
+        member(user_id)
+    refused = answers(400, "MessageRejected", "no")
+    outbox.answer = lambda request: refused(request) if b"refused@" in request.body else None
+    ids = [
+        queue.send(welcome(user_id, number))
+        for number, user_id in enumerate(("user-1", "nobody", "user-2", "refused", "user-1"))
+    ]
+    queue.send("not a message")
+    assert queue.deliver(handle) == [ids[1]]
+    assert {run: outcome for run, (outcome, _) in runs().items() if run.startswith("run-")} == {
+        "run-0": "succeeded",
+        "run-1": "retrying",
+        "run-2": "succeeded",
+        "run-3": "rejected",
+        "run-4": "skipped",  # of two that ask for the same, the second waits for the first
+    }
+    assert sorted(letter["reason"] for letter in queue.dead()) == ["invalid_message", "refused"]
+    assert sorted(outbox.addresses()) == ["refused@example.net", "user-1@example.net", "user-2@example.net"]
+
+
+def test_a_batch_that_cannot_be_read_at_once_is_read_one_by_one(queue: Queue, outbox: Outbox) -> None:
+    member("user-1")
+    member("user-2")
+    broken = User("user-3", name="Eve", email="eve@example.net", created_at=WHEN)
+    broken.save()
+    boto3.client("dynamodb").update_item(
+        TableName="UsersTable",
+        Key={"user_id": {"S": "user-3"}},
+        UpdateExpression="SET created_at = :x",
+        ExpressionAttributeValues={":x": {"S": "yesterday"}},
+    )
+    for number in (1, 2, 3):
+        queue.send(welcome(f"user-{number}", number))
+    assert queue.deliver(handle) == []
+    assert {run: outcome for run, (outcome, _) in runs().items()} == {
+        "run-1": "succeeded",
+        "run-2": "succeeded",
+        "run-3": "rejected",
+    }

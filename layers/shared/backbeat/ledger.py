@@ -6,13 +6,16 @@ per attempt, at its end, because what it does is guarded by keys of its own.
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from threading import Lock
 from typing import Any
 
 from pynamodb.attributes import NumberAttribute
+from pynamodb.exceptions import UpdateError
 from pynamodb.expressions.update import Action
 
 from backbeat.logs import without_addresses
@@ -363,16 +366,41 @@ def _ending(attempt: Attempt) -> list[Action]:
     return actions
 
 
+_counted: defaultdict[tuple[str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
+_counting = Lock()
+
+
 def _count(message: Message, outcome: Outcome, by: int = 1, duration_ms: int = 0, kind: str | None = None) -> None:
-    """Add to the day's totals; a run in parts counts once, when it is finished."""
+    """Count for the day's totals; a run in parts counts once, when it is finished."""
     if message.part is not None or outcome is Outcome.IN_PARTS:
         return
-    counter: NumberAttribute = getattr(DayTotals, outcome.value)
-    actions: list[Action] = [
-        counter.add(by),
-        DayTotals.duration_ms.add(duration_ms),
-        DayTotals.expires.set(datetime.now(UTC) + KEPT),
-    ]
-    if kind and outcome is Outcome.SUCCEEDED:
-        actions.append(DayTotals.count_kind(kind))
-    DayTotals(f"totals#{message.logical_time.date()}", message.task).update(actions=actions)
+    with _counting:
+        counted = _counted[f"totals#{message.logical_time.date()}", message.task]
+        counted["counter", outcome.value] += by
+        counted["counter", "duration_ms"] += duration_ms
+        if kind and outcome is Outcome.SUCCEEDED:
+            counted["kind", kind] += 1
+
+
+def write_totals() -> None:
+    """Add what was counted to the days' totals: once for an invocation, not for each of its messages.
+
+    Raises:
+        UpdateError: It could not be written; it is kept, for the next invocation to write.
+    """
+    with _counting:
+        counted = dict(_counted)
+        _counted.clear()
+    while counted:
+        (day, task), counts = counted.popitem()
+        actions: list[Action] = [DayTotals.expires.set(datetime.now(UTC) + KEPT)]
+        for (what, name), by in counts.items():
+            counter: NumberAttribute | None = getattr(DayTotals, name) if what == "counter" else None
+            actions.append(counter.add(by) if counter is not None else DayTotals.count_kind(name, by))
+        try:
+            DayTotals(day, task).update(actions=actions)
+        except UpdateError:
+            with _counting:
+                for key, kept in ((day, task), counts), *counted.items():
+                    _counted[key].update(kept)
+            raise

@@ -122,15 +122,24 @@ class Task(Generic[P]):
         about: The argument that says what a run is about, such as a file, for whoever looks at runs; None where
             that is nobody's business.
         keeps: The arguments that the ledger keeps with a run: ids, choices, numbers and times, no texts.
+        side_by_side: How many messages of a batch one function works on at a time.
     """
 
-    def __init__(self, declaration: Callable[P, None], task_class: str, retry: Retry, about: str | None = None) -> None:
+    def __init__(
+        self,
+        declaration: Callable[P, None],
+        task_class: str,
+        retry: Retry,
+        about: str | None = None,
+        side_by_side: int = 1,
+    ) -> None:
         if task_class not in PRIORITIES:
             raise ValueError(f"task {declaration.__name__}: no priority class {task_class!r}")
         self.name = declaration.__name__
         self.task_class = task_class
         self.retry = retry
         self.about = about
+        self.side_by_side = side_by_side
         self.signature = inspect.signature(declaration, eval_str=True)
         self.__doc__ = declaration.__doc__
         fields: dict[str, Any] = {
@@ -416,12 +425,12 @@ DECLARED: dict[str, Task[Any]] = {}
 
 
 def task(
-    task_class: str = "default", retry: Retry | None = None, *, about: str | None = None
+    task_class: str = "default", retry: Retry | None = None, *, about: str | None = None, side_by_side: int = 1
 ) -> Callable[[Callable[P, None]], Task[P]]:
     """Declare a task: the decorated function's name, parameters and docstring are the declaration."""
 
     def declare(declaration: Callable[P, None]) -> Task[P]:
-        declared = Task(declaration, task_class, retry or Retry(), about)
+        declared = Task(declaration, task_class, retry or Retry(), about, side_by_side)
         DECLARED[declared.name] = declared
         return declared
 

@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.exceptions import PynamoDBException, UpdateError
 
 from backbeat import events, heartbeat, ledger, messages, queues
 from backbeat.aws import is_local, sqs, stack_name
@@ -40,6 +42,9 @@ SECONDS_TO_START = 10
 """With less time left, the rest of a batch is handed back rather than cut off in its work."""
 
 metrics = Metrics(namespace="Backbeat")
+_reporting = Lock()
+
+Ahead = Callable[[list[dict[str, Any]]], Any]
 
 
 class Rejected(Exception):
@@ -97,11 +102,13 @@ class Run:
         task: The task.
         message: The message that asked for the run.
         context: Lambda's context.
+        ahead: What the implementation's `ahead` has read for the whole batch, or None.
     """
 
     task: Task[Any]
     message: Message
     context: LambdaContext
+    ahead: Any = None
 
     @property
     def id(self) -> str:
@@ -145,13 +152,15 @@ class Implementation(Generic[R]):
     Calling it calls the function itself, as tests do; `lambda_handler` is what Lambda calls.
     """
 
-    def __init__(self, task: Task[Any], function: Callable[..., R]) -> None:
+    def __init__(self, task: Task[Any], function: Callable[..., R], ahead: Ahead | None = None) -> None:
         expected = [*task.signature.parameters, "run"]
         found = list(inspect.signature(function).parameters)
         if sorted(found) != sorted(expected):
             raise TypeError(f"{task.name} is declared with {expected}, and implemented with {found}")
         self.task = task
         self.function = function
+        self._ahead = ahead
+        self._read_ahead: Any = None
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
@@ -167,7 +176,7 @@ class Implementation(Generic[R]):
         logger.append_keys(request_id=context.aws_request_id)
         try:
             if _is_batch(event):
-                failed = [record for record in event["Records"] if not self._done_with(record, context)]
+                failed = self._batch(event["Records"], context)
                 return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}
             delivery = _Delivery(
                 body=_as_body(event),
@@ -181,9 +190,49 @@ class Implementation(Generic[R]):
                 raise RunFailed(f"{attempt.outcome}: {attempt.error}")
             return {"outcome": attempt.outcome, "result": attempt.result, "why": attempt.error}
         finally:
+            try:
+                ledger.write_totals()
+            except UpdateError as error:  # what was done is done, and would only be done again
+                logger.exception("the day's totals are not written yet", extra={"error": str(error)})
             events.publish()
             if metrics.metric_set:
                 metrics.flush_metrics()
+
+    def _batch(self, records: list[dict[str, Any]], context: LambdaContext) -> list[dict[str, Any]]:
+        """Run the records of a batch; return those that are to be delivered again.
+
+        As many are at work at a time as the task is declared for; of those that ask for the same, one after the other.
+        """
+        if self.task.side_by_side == 1 or len(records) == 1:
+            return [record for record in records if not self._done_with(record, context)]
+        from concurrent.futures import ThreadPoolExecutor  # here, as a batch of one does without
+
+        self._read_ahead = self._look_ahead(records)
+        works: dict[str, list[dict[str, Any]]] = {}
+        for record in records:
+            works.setdefault(_asked_for(record["body"]), []).append(record)
+        with ThreadPoolExecutor(self.task.side_by_side) as pool:
+            done = pool.map(lambda work: {id(r): self._done_with(r, context) for r in work}, works.values())
+            outcomes = {number: outcome for work in done for number, outcome in work.items()}
+        self._read_ahead = None
+        return [record for record in records if not outcomes[id(record)]]
+
+    def _look_ahead(self, records: list[dict[str, Any]]) -> Any:
+        """What the task reads for a whole batch at once; None where that fails, as each run then reads for itself."""
+        if self._ahead is None:
+            return None
+        all_arguments = []
+        for record in records:
+            try:
+                message = messages.parse(record["body"], self.task.name, record["messageId"], datetime.now(UTC))
+                all_arguments.append(self.task.parse(message.kwargs) if message else {})
+            except (InvalidMessage, InvalidTaskArguments):
+                continue  # its own run says why
+        try:
+            return self._ahead([arguments for arguments in all_arguments if arguments])
+        except (BotoCoreError, ClientError, PynamoDBException, TypeError, ValueError) as error:
+            logger.warning("each reads for itself", extra={"error": fit_to_keep(str(error))})
+            return None
 
     def _done_with(self, record: dict[str, Any], context: LambdaContext) -> bool:
         """Run one record of a batch; return whether the queue may forget it. Whatever fails, the others go on."""
@@ -317,7 +366,7 @@ class Implementation(Generic[R]):
             arguments = self.task.parse(message.kwargs)
         except InvalidTaskArguments as invalid:
             return replace(attempt, outcome=Outcome.REJECTED, reason="invalid_arguments", error=str(invalid))
-        run = Run(self.task, message, context)
+        run = Run(self.task, message, context, self._read_ahead)
         try:
             result = self.function(**arguments, run=run)
             outcome = Outcome.SUCCEEDED
@@ -367,14 +416,15 @@ class Implementation(Generic[R]):
         known = {name: value for name, value in details.items() if value is not None}
         level = logger.error if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD) else logger.info
         level(attempt.outcome.value, extra={"task": self.task.name, **known})
-        metrics.add_dimension(name="stack", value=stack_name())  # dev and prod share an account
-        metrics.add_dimension(name="task", value=self.task.name)
-        metrics.add_dimension(name="task_class", value=self.task.task_class)
-        metrics.add_metric(name=attempt.outcome.value.title().replace(" ", ""), unit=MetricUnit.Count, value=1)
-        metrics.add_metric(name="Duration", unit=MetricUnit.Milliseconds, value=attempt.duration_ms)
+        with _reporting:
+            metrics.add_dimension(name="stack", value=stack_name())  # dev and prod share an account
+            metrics.add_dimension(name="task", value=self.task.name)
+            metrics.add_dimension(name="task_class", value=self.task.task_class)
+            metrics.add_metric(name=attempt.outcome.value.title().replace(" ", ""), unit=MetricUnit.Count, value=1)
+            metrics.add_metric(name="Duration", unit=MetricUnit.Milliseconds, value=attempt.duration_ms)
 
 
-def implementation(task: Task[Any]) -> Callable[[Callable[..., R]], Implementation[R]]:
+def implementation(task: Task[Any], *, ahead: Ahead | None = None) -> Callable[[Callable[..., R]], Implementation[R]]:
     """Decorate the function that does a task's work: its `lambda_handler` is what Lambda calls.
 
     The function takes the declaration's parameters, and `run`.
@@ -384,12 +434,17 @@ def implementation(task: Task[Any]) -> Callable[[Callable[..., R]], Implementati
 
         lambda_handler = handle.lambda_handler
 
+    Args:
+        task: The declaration.
+        ahead: Given the arguments of all messages of a batch that go side by side, reads at once what each of their
+            runs would read; they have it as `run.ahead`.
+
     Raises:
         TypeError: The parameters are not those of the declaration.
     """
 
     def implement(function: Callable[..., R]) -> Implementation[R]:
-        return Implementation(task, function)
+        return Implementation(task, function, ahead)
 
     return implement
 
@@ -399,6 +454,14 @@ def _is_batch(event: Any) -> bool:
     records = event.get("Records") if isinstance(event, dict) else None
     first = records[0] if isinstance(records, list) and records else None
     return isinstance(first, dict) and first.get("eventSource") == "aws:sqs"
+
+
+def _asked_for(body: str) -> str:
+    """What a message asks for, by which two of a batch are told to be about the same work."""
+    try:
+        return json.dumps(json.loads(body)["kwargs"], sort_keys=True)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return body
 
 
 def _as_body(event: Any) -> str:

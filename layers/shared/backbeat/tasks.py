@@ -50,7 +50,7 @@ MAIL_RETRY = Retry(attempts=8, first_wait=30)
 """Some twenty minutes, on average: a mail may wait until SES takes mail again."""
 
 
-@task("emails", MAIL_RETRY)
+@task("emails", MAIL_RETRY, side_by_side=10)
 def send_welcome_email(user_id: Key) -> None:
     """Welcome a new member by email, once.
 
@@ -68,7 +68,7 @@ def send_content_digest_email(user_id: Key | None = None) -> None:
     """
 
 
-@task()
+@task(side_by_side=10)
 def send_notification(
     user_id: Key,
     kind: Annotated[str, Field(max_length=100)],

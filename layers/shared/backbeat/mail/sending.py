@@ -6,7 +6,7 @@ Each email is a folder there, with a folder for each language that holds `subjec
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from email.headerregistry import Address
@@ -133,6 +133,12 @@ def recipient(user_id: str) -> User:
         return User.get(user_id, consistent_read=True)
     except Unreadable as error:
         raise Rejected("unreadable_user", str(error)) from error
+
+
+def recipients(arguments: Iterable[Mapping[str, Any]]) -> dict[str, User]:
+    """The users whom several mails are to go to, those of them that there are, read at once."""
+    users = User.batch_get({given["user_id"] for given in arguments}, consistent_read=True)
+    return {user.user_id: user for user in users}
 
 
 def not_written_to(user: User) -> str | None:

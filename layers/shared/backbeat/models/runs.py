@@ -115,9 +115,9 @@ class DayTotals(Row):
     expires = TTLAttribute(null=True)
 
     @staticmethod
-    def count_kind(kind: str) -> Action:
-        """The change that counts one more success of a kind, by the name of its result's type."""
-        return Path([f"{_KIND}{kind}"]).add(Value(1, NumberAttribute()))
+    def count_kind(kind: str, by: int = 1) -> Action:
+        """The change that counts more successes of a kind, by the name of their results' type."""
+        return Path([f"{_KIND}{kind}"]).add(Value(by, NumberAttribute()))
 
     @staticmethod
     def of_kind(day: date, task: str, kind: str) -> int:
