@@ -16,8 +16,10 @@ from py_compile import PycInvalidationMode
 from typing import Any
 
 LAYERS = Path(__file__).resolve().parent.parent
-SERVICES = ("cloudformation", "dynamodb", "events", "s3", "scheduler", "secretsmanager", "sesv2", "sqs", "sts")
-SERVICES += ("sso", "sso-oidc")
+SERVICES = (
+    *("cloudformation", "dynamodb", "events", "s3", "scheduler", "secretsmanager", "sesv2", "sqs"),
+    *("sso", "sso-oidc", "sts"),
+)
 """The AWS services whose descriptions are kept: those that `backbeat.aws` has clients of, and where credentials come
 from."""
 UNUSED = ("aws_lambda_powertools/event_handler", "bin", "pydantic/v1", "regex/tests")
