@@ -184,7 +184,7 @@ def _apply(entries: Sequence[Entry], now: datetime) -> Counter[str]:
 def _send(entry: Entry) -> None:
     """Send a message; sent twice, it is one run, as it keeps its id."""
     held = json.loads(entry.body)
-    message, time = Message.model_validate_json(held["message"]), datetime.fromisoformat(held["time"])
+    message, time = Message.of(json.loads(held["message"])), datetime.fromisoformat(held["time"])
     try:
         TASKS[entry.key].send(message, time)
     except (NotSent, QueueNotFound, ScheduleGroupNotFound) as error:

@@ -92,7 +92,7 @@ def shown(letter: Letter) -> dict[str, Any]:
     message, run = letter.message(), run_of(letter)
     return brief(letter) | {
         "attempts": int(run.attempts) if run else None,
-        "message": message and message.model_dump(mode="json", exclude_none=True),
+        "message": message and message.content(),
         "body": letter.body,
         "next": next_steps(letter),
     }
@@ -308,7 +308,7 @@ def draft(letter: Letter) -> str:
     message = letter.message()
     if message is None:
         return letter.body
-    return json.dumps(message.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
+    return json.dumps(message.content(), indent=2, ensure_ascii=False)
 
 
 def edited(letter: Letter, text: str) -> str:

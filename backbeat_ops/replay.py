@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -154,8 +154,9 @@ def message_of(run_id: str, given: Mapping[str, Any], today: date) -> Message:
             if message is not None and letter.run_id == run.run_id and part in (None, letter.part):
                 return message
     made = onerun.message_of(run, given)
-    as_it_was = {"scheduled_time": made.sent_at, "sent_at": None} if "@" in run.run_id else {}
-    return made.model_copy(update={"id": run.run_id, "part": part, **as_it_was})
+    if "@" in run.run_id:
+        made = replace(made, scheduled_time=made.sent_at, sent_at=None)
+    return replace(made, id=run.run_id, part=part)
 
 
 def replay(stack: Stack, message: Message) -> Replayed:

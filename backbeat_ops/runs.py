@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+import msgspec
 
 from backbeat import ledger, queues
 from backbeat.ledger import FAILED, SETTLED, Outcome
@@ -233,8 +233,8 @@ def arguments_given(task: Task[Any], given: Sequence[str]) -> dict[str, Any]:
         if parameter is None:
             continue  # refused where they are checked, with the others
         try:
-            TypeAdapter(parameter.annotation).validate_json(json.dumps(text), strict=True)
-        except ValidationError:
+            msgspec.convert(text, parameter.annotation)
+        except msgspec.ValidationError:
             try:
                 values[key] = json.loads(text)
             except ValueError:

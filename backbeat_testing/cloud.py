@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -108,7 +108,7 @@ def make_run(task: Task[Any], at: datetime | None = None, *, run_id: str | None 
     """
     message = task.message(kwargs, at or datetime.now(UTC))
     if run_id:
-        message = message.model_copy(update={"id": run_id})
+        message = replace(message, id=run_id)
     return Run(task, message, cast("LambdaContext", Context()))
 
 
@@ -133,7 +133,7 @@ def run(task: Task[Any], at: datetime | None = None, *, run_id: str | None = Non
     arguments = task.parse(first.message.kwargs)
     outcome = handle(**arguments, run=first)
     for part in range(getattr(outcome, "parts", 0)):
-        message: Message = first.message.model_copy(update={"part": part})
+        message: Message = first.message.for_part(part)
         outcome = handle(**arguments, run=Run(task, message, first.context))
     return outcome
 

@@ -395,7 +395,7 @@ def run_whole(implementation: Any, message_id: str, when: datetime, **kwargs: An
     message = Message(task=task.name, id=message_id, kwargs=kwargs, sent_at=when)
     outcome = implementation(**kwargs, run=Run(task, message, Context()))  # type: ignore[arg-type]
     for part in range(getattr(outcome, "parts", 0)):
-        part_of_it = message.model_copy(update={"part": part})
+        part_of_it = message.for_part(part)
         outcome = implementation(**kwargs, run=Run(task, part_of_it, Context()))  # type: ignore[arg-type]
     return outcome
 

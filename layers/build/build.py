@@ -22,7 +22,7 @@ SERVICES = (
 )
 """The AWS services whose descriptions are kept: those that `backbeat.aws` has clients of, and where credentials come
 from."""
-UNUSED = ("aws_lambda_powertools/event_handler", "bin", "pydantic/v1", "regex/tests")
+UNUSED = ("aws_lambda_powertools/event_handler", "bin", "regex/tests")
 """What else takes room: nothing here imports it."""
 OLDEST_GLIBC = 17
 """The minor version of glibc that manylinux2014 stands for (PEP 599)."""

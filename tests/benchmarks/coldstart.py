@@ -63,6 +63,7 @@ class StandIn(http.server.BaseHTTPRequestHandler):
         answers: dict[str, Any] = {
             "GetItem": {"Item": ROW},
             "UpdateItem": {"Attributes": ROW},
+            "TransactWriteItems": {},
             "GetSecretValue": {"SecretString": "secret"},
             "": {"MessageId": "one"},
         }

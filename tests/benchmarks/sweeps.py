@@ -208,7 +208,7 @@ def measure(implementation: Any, given: dict[str, Any], at: datetime) -> Iterato
     for number in range(getattr(planned, "parts", 0)):
         spec = SweepPart.get(f"{message.task}#sweep#{message.id}", f"part#{number:04}").spec
         name = "a slice of all users" if spec.get("index") == "by_slice" else "what changed"
-        made = make(message.model_copy(update={"part": number}), meters.setdefault(name, Meter()))
+        made = make(message.for_part(number), meters.setdefault(name, Meter()))
         tallies.setdefault(name, Counter()).update({k: v for k, v in made.tally.items() if isinstance(v, int)})
     if task is generate_content_analytics.handle.task:
         tallies["what changed"].update(posts=Report.get("daily", f"{at.date() - DAY}").figures["posts_created"])

@@ -41,7 +41,7 @@ def test_a_schedule_fires_once_with_the_time_it_was_meant_for_and_is_gone(cloud:
             "Input": json.dumps(body),
         },
     )
-    (run,) = runs.wait([Message.model_validate({**body, "scheduled_time": time})], 60)
+    (run,) = runs.wait([Message.of({**body, "scheduled_time": time})], 60)
     assert run.logical_time == time
     assert (run.outcome, run.attempts) == ("rejected", 1)
     assert api.list_schedules(GroupName=f"{cloud.name}-delayed")["Schedules"] == []
@@ -53,7 +53,7 @@ def test_a_message_for_tomorrow_waits_as_a_schedule_of_the_stack(cloud: Stack) -
     schedule = api.get_schedule(GroupName=f"{cloud.name}-delayed", Name=message_id)
     role = schedule["Target"]["RoleArn"].rsplit("/", 1)[-1]
     assert boto3.client("iam").get_role(RoleName=role)["Role"]["Arn"] == schedule["Target"]["RoleArn"]
-    message = Message.model_validate_json(schedule["Target"]["Input"])
+    message = Message.of(json.loads(schedule["Target"]["Input"]))
     assert ledger.find(message) is None
     api.delete_schedule(GroupName=f"{cloud.name}-delayed", Name=message_id)
 

@@ -4,6 +4,8 @@ import inspect
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
+from threading import RLock
 from typing import Any
 
 import boto3
@@ -77,6 +79,18 @@ def held_to_the_schema(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return commands
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_call_of_the_database_at_a_time() -> None:
+    """A transaction of moto's copies all tables, and puts them back where it fails: threads must not meet in it."""
+    real, lock = BaseClient._make_api_call, RLock()
+
+    def call(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        with lock if self.meta.service_model.service_name == "dynamodb" else nullcontext():
+            return real(self, operation, parameters)
+
+    BaseClient._make_api_call = call  # type: ignore[method-assign]
+
+
 @pytest.fixture(autouse=True)
 def _one_task_in_a_process() -> None:
     """Metrics without the dimensions of the test before: a function's process runs one task only."""
@@ -128,6 +142,7 @@ def outbox(aws: None, monkeypatch: pytest.MonkeyPatch) -> Outbox:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("UNSUBSCRIBE_URL", "https://abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws/")
     sending.ses.cache_clear()
+    monkeypatch.setattr(sending, "_pacer", sending.AdaptivePacer())
     boto3.client("sesv2").create_email_identity(EmailIdentity=os.environ["SENDER"])
     return Outbox(sending.ses())
 

@@ -139,7 +139,7 @@ def test_a_killed_workers_message_is_back_when_it_was_due_for_a_sign_of_life(
     assert flight.until < datetime.now(UTC)
     assert media_queue.depth() == (1, 0)
     assert deliver(media_queue, lambda run: {"done": 1}) == []
-    run = ledger.find(Message.model_validate({key: value for key, value in body.items() if value}))
+    run = ledger.find(Message.of({key: value for key, value in body.items() if value}))
     assert run is not None
     assert run.outcome == "succeeded"
     assert ledger.in_flight() == []

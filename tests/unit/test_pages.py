@@ -52,7 +52,7 @@ def test_the_message_for_other_languages_is_one_that_its_task_takes() -> None:
 def test_the_fields_of_a_message_are_described() -> None:
     text = section("producing", "From other languages")
     described = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-    assert described == set(messages.Message.model_fields) - {"scheduled_time", "part"}
+    assert described == set(messages.Message.__dataclass_fields__) - {"scheduled_time", "part"}
 
 
 def test_the_schedules_of_the_migration_guide_are_understood() -> None:

@@ -15,7 +15,7 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from support import STACK, Calls, Context, Killed, Outbox, Queue, answers, event, fails
 
 from backbeat import ledger
-from backbeat.mail import deliveries
+from backbeat.mail import deliveries, sending
 from backbeat.models import Delivery, User
 from backbeat.tasks import send_welcome_email
 from send_welcome_email import handle
@@ -23,8 +23,29 @@ from send_welcome_email import handle
 WHEN = datetime(2026, 11, 1, 9, tzinfo=UTC)
 
 
+class Clock:
+    """A monotonic clock on which nothing takes time but to sleep."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+
+
 @pytest.fixture
-def queue(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Queue:
+def clock(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(sending, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def queue(outbox: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Queue:
     monkeypatch.setattr("random.uniform", lambda low, high: 0)
     return Queue(f"{STACK}-emails-send_welcome_email")
 
@@ -436,16 +457,16 @@ def test_a_crashed_sender_is_listed_before_anyone_looks_again(
     assert deliveries.settle_by_hand(row.delivery_id, sent=False).state == "refused"
 
 
-def test_a_batch_of_ten_mails_goes_side_by_side_in_42_calls(queue: Queue, outbox: Outbox, calls: Calls) -> None:
+def test_a_batch_of_ten_mails_goes_five_at_a_time_in_42_calls(queue: Queue, outbox: Outbox, calls: Calls) -> None:
     for number in range(11):
         member(f"user-{number}")
     queue.send(welcome("user-10", 10))
     assert queue.deliver(handle) == []  # the key of the links, which a process reads once
     for number in range(10):
         queue.send(welcome(f"user-{number}", number))
-    event, together = queue.receive(), threading.Barrier(10)
+    event, together = queue.receive(), threading.Barrier(5)
 
-    def all_at_once(_: Any) -> None:  # none is answered until all ten are asked
+    def all_at_once(_: Any) -> None:  # none is answered until all five are asked
         together.wait(60)
 
     outbox.answer = all_at_once
@@ -453,7 +474,8 @@ def test_a_batch_of_ten_mails_goes_side_by_side_in_42_calls(queue: Queue, outbox
     assert handle.lambda_handler(event, Context()) == {"batchItemFailures": []}
     assert Counter(calls.made) == {
         ("BatchGetItem", None): 1,
-        ("UpdateItem", "DeliveriesTable"): 20,
+        ("TransactWriteItems", None): 10,
+        ("UpdateItem", "DeliveriesTable"): 10,
         ("SendEmail", None): 10,
         ("UpdateItem", "RunsTable"): 11,
     }
@@ -461,6 +483,53 @@ def test_a_batch_of_ten_mails_goes_side_by_side_in_42_calls(queue: Queue, outbox
     assert {outcome for outcome, _ in runs().values()} == {"succeeded"}
     (totals,) = ledger.totals(WHEN.date())
     assert totals.succeeded == 11
+
+
+def test_mails_go_as_they_come_until_ses_throttles_one(queue: Queue, outbox: Outbox, clock: Clock) -> None:
+    for number in range(15):
+        member(f"user-{number}")
+        queue.send(welcome(f"user-{number}", number))
+    queue.deliver(handle)
+    assert (len(outbox.mails), clock.now) == (10, 0)
+    outbox.answer = answers(429, "TooManyRequestsException", "Maximum sending rate exceeded.")
+    assert len(queue.deliver(handle)) == 5
+    assert {outcome for outcome, _ in runs().values()} == {"succeeded", "retrying"}, "each has its own back-off"
+    outbox.answer = lambda request: None
+    while queue.depth()[0]:
+        queue.deliver(handle)
+    assert sorted(outbox.addresses()[15:]) == sorted(f"user-{number}@example.net" for number in range(10, 15))
+    assert clock.now > 1.5, "five mails, from two a second on"
+    assert {outcome for outcome, _ in runs().values()} == {"succeeded"}
+
+
+def test_a_rate_that_was_throttled_is_halved_once_and_doubles_with_time(outbox: Outbox, clock: Clock) -> None:
+    pacer = sending.AdaptivePacer()
+    assert [pacer.wait(60) for _ in range(3)] == [0, 0, 0]
+    for _ in range(5):  # at work at a time, they tell one thing
+        pacer.throttled(0)
+        clock.now += 0.001
+    pacer.throttled(pacer.wait(60))
+    turns = [pacer.wait(60) for _ in range(6)]
+    gaps = [later - turn for turn, later in itertools.pairwise(turns[1:])]
+    assert all(0.7 < gap <= 1 for gap in gaps), "one a second, and soon more"
+    assert gaps == sorted(gaps, reverse=True)
+    clock.now += pacer.SECONDS_TO_DOUBLE
+    first = pacer.wait(60)
+    assert pacer.wait(60) - first < 0.5
+    clock.now += pacer.SECONDS_TO_FORGET
+    assert pacer.wait(60) == pacer.wait(60)
+
+
+def test_no_mail_waits_longer_for_its_turn_than_its_function_has_time(outbox: Outbox, clock: Clock) -> None:
+    pacer = sending.AdaptivePacer()
+    for _ in range(9):
+        clock.now += 1
+        pacer.throttled(clock.now)
+    pacer.wait(0)
+    pacer.wait(3)
+    assert clock.now == 12
+    pacer.wait(-1)
+    assert clock.now == 12
 
 
 def test_each_mail_of_a_batch_has_its_own_outcome(queue: Queue, outbox: Outbox) -> None:

@@ -2,7 +2,7 @@
 
 This is a map of it. Modules import each other without a circle, which a test holds, as it holds the map to be whole.
 
-Sending: all that a producer needs, with boto3 and pydantic
+Sending: all that a producer needs, with boto3 and msgspec
     tasks               every task, declared once: what a producer imports, and where a new task begins
     producer            what a declared task is: `.delay()`, `.apply_async()`, retries, priority classes
     messages            what travels, in one form, whoever sent it

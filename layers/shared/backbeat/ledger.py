@@ -8,7 +8,7 @@ per attempt, at its end, because what it does is guarded by keys of its own.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from threading import Lock
@@ -153,7 +153,7 @@ def record(message: Message, task_class: str, attempt: Attempt) -> int:
     is retried, attempts count anew.
     """
     row, outcome = _row(message), RunRecord.outcome
-    named = message.model_copy(update={"kwargs": {}}) if attempt.erased else message
+    named = replace(message, kwargs={}) if attempt.erased else message
     actions = [*_identity(named, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
     actions.append(_try(attempt))
     waiting = outcome.does_not_exist() | (outcome == Outcome.RETRYING)

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any, get_args
 from urllib.parse import unquote_plus
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import from_json
+import msgspec
 
 LONGEST_ID = 200
 """Characters of a message's id."""
@@ -21,13 +20,20 @@ MOST_FAULTS = 5
 """How many faults of a message are told."""
 LONGEST_FIELD = 60
 """Characters of a field's name in an error."""
+DEEPEST = 200
+"""How many levels a body may be nested: what reads it further on goes about as deep as Python's stack allows."""
 
 
 class InvalidMessage(ValueError):
     """The body is no message this project knows; the text says what is wrong with it."""
 
 
-class Message(BaseModel):
+class Misfit(ValueError):
+    """Values do not fit what is declared; the text names them, as many as one reads, and what is wrong with each."""
+
+
+@dataclass(frozen=True)
+class Message:
     """One message to one task.
 
     Attributes:
@@ -37,45 +43,109 @@ class Message(BaseModel):
         scheduled_time: When a schedule meant the run to happen.
         sent_at: When a producer sent it, or meant it to run (or the event it stands for happened).
         part: The part's number, in a run that was split into parts.
-    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Raises:
+        Misfit: It has no time or no identity, or ones that cannot be used.
+    """
 
     task: str
     id: str = ""
-    kwargs: dict[str, Any] = {}
-    scheduled_time: AwareDatetime | None = None
-    sent_at: AwareDatetime | None = None
-    part: Annotated[int, Field(ge=0, lt=10**60)] | None = None  # after ten splits of splits it has 53 digits
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    scheduled_time: datetime | None = None
+    sent_at: datetime | None = None
+    part: int | None = None
 
-    @model_validator(mode="after")
-    def _has_time_and_identity(self) -> "Message":
+    def __post_init__(self) -> None:
         if self.scheduled_time is None and self.sent_at is None:
-            raise ValueError("neither scheduled_time nor sent_at is given")
+            raise Misfit("neither scheduled_time nor sent_at is given")
         for name in ("scheduled_time", "sent_at"):
             _check(name, getattr(self, name))
         if not self.id:
             if self.scheduled_time is None:
-                raise ValueError("id is missing")
+                raise Misfit("id is missing")
             object.__setattr__(self, "id", f"{self.task}@{iso(self.scheduled_time)}")
         if len(self.id) > LONGEST_ID:
-            raise ValueError(f"id has {len(self.id)} characters, more than {LONGEST_ID}")
-        return self
+            raise Misfit(f"id has {len(self.id)} characters, more than {LONGEST_ID}")
+        if self.part is not None and not 0 <= self.part < MOST_PART:
+            raise Misfit("part: it is no number of a part")
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Message":
+        """The message that a body's content is.
+
+        Raises:
+            Misfit: It is none.
+        """
+        return cls(**fitted(content, _FIELDS, required=("task",)))
 
     @property
     def logical_time(self) -> datetime:
         """The "now" of the run, in UTC."""
         time = self.scheduled_time or self.sent_at
-        assert time is not None  # the validator has seen to it
+        assert time is not None  # it would not have been made
         return time.astimezone(UTC)
 
+    def content(self) -> dict[str, Any]:
+        """The message as JSON values; what is not given is left out."""
+        given = {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
+        return {name: iso(value) if isinstance(value, datetime) else value for name, value in given.items()}
+
     def to_json(self) -> str:
-        """The message as the body that travels; what is not given is left out."""
-        return json.dumps(self.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
+        """The message as the body that travels.
+
+        Raises:
+            ValueError: An argument holds a number that is none.
+        """
+        return json.dumps(self.content(), ensure_ascii=False, allow_nan=False)
 
     def for_part(self, number: int | None) -> "Message":
         """The same run's message for one of its parts, or, without a number, for the whole of it."""
-        return self.model_copy(update={"part": number})
+        return replace(self, part=number)
+
+
+_FIELDS: Mapping[str, Any] = {
+    "task": str,
+    "id": str,
+    "kwargs": dict[str, Any],
+    "scheduled_time": datetime | None,
+    "sent_at": datetime | None,
+    "part": int | None,
+}
+MOST_PART = 10**60
+"""What a part's number lies below: after ten splits of splits it has 53 digits."""
+
+
+def fitted(content: Mapping[str, Any], types: Mapping[str, Any], required: Collection[str]) -> dict[str, Any]:
+    """Values by their names, each as its type says, with nothing turned into something else.
+
+    A type is what `msgspec` knows, such as `Annotated[int, msgspec.Meta(ge=1)]`; a function in an `Annotated` is
+    called with the value, and raises a ValueError for one that does not fit.
+
+    Raises:
+        Misfit: One is missing, unknown, or not of its type.
+    """
+    found, faults = {}, [(name, "Field required") for name in required if name not in content]
+    for name, value in content.items():
+        if name not in types:
+            faults.append((name, "Extra inputs are not permitted"))
+            continue
+        try:
+            found[name] = msgspec.convert(value, types[name])
+            for check in () if value is None else filter(callable, said_of(types[name])):
+                check(value)
+        except ValueError as error:
+            faults.append((name, str(error)))
+    if faults:
+        told = [f"{shortened(str(name), LONGEST_FIELD)}: {why}" for name, why in faults[:MOST_FAULTS]]
+        more = len(faults) - len(told)
+        raise Misfit("; ".join([*told, f"and {more} more faults"] if more else told))
+    return found
+
+
+def said_of(annotation: Any) -> list[Any]:
+    """What `Annotated` says of a type beside the type, wherever in it that stands."""
+    own = getattr(annotation, "__metadata__", ())
+    return [*own, *(more for inner in get_args(annotation) if inner not in own for more in said_of(inner))]
 
 
 def _check(name: str, time: datetime | None) -> None:
@@ -83,13 +153,13 @@ def _check(name: str, time: datetime | None) -> None:
     if time is None:
         return
     if time.utcoffset() is None:
-        raise ValueError(f"{name} has no time zone")
+        raise Misfit(f"{name} has no time zone")
     try:
         year = time.astimezone(UTC).year
     except OverflowError:
         year = 0
     if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise ValueError(f"{name} {time.isoformat()} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
+        raise Misfit(f"{name} {time.isoformat()} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
 
 
 def iso(time: datetime) -> str:
@@ -115,17 +185,6 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def explain(error: ValidationError) -> str:
-    """A validation error as one line that names the fields, as many as one reads, and what is wrong with each."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [
-        f"{shortened('.'.join(map(str, fault['loc'])), LONGEST_FIELD) or 'value'}: {fault['msg']}"
-        for fault in faults[:MOST_FAULTS]
-    ]
-    more = len(faults) - len(told)
-    return "; ".join([*told, f"and {more} more faults"] if more else told)
-
-
 def shortened(text: str, most: int) -> str:
     """A text of so many characters at most; where it is cut off, it ends in an ellipsis."""
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -149,12 +208,24 @@ def split(body: str) -> list[str]:
 
 
 def _decode(body: str) -> Any:
-    """A body's JSON, as deep as 200 levels. Numbers that are none, and halves of surrogate pairs, are no JSON.
+    """A body's JSON. Numbers that are none, and halves of surrogate pairs, are no JSON; nor is what is nested too deep.
 
     Raises:
         ValueError: It is none.
     """
-    return from_json(body.encode("utf-8", "surrogatepass"), allow_inf_nan=False)
+    try:
+        content = msgspec.json.decode(body.encode("utf-8", "surrogatepass"))
+    except RecursionError:
+        content = None
+    else:
+        if not _is_deeper(content, DEEPEST):
+            return content
+    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def parse(body: str, task: str, message_id: str, sent: datetime) -> Message | None:
@@ -184,9 +255,9 @@ def parse(body: str, task: str, message_id: str, sent: datetime) -> Message | No
             return _from_eventbridge(content, task)
         if "scheduled_time" not in content:
             content = {"id": message_id, "sent_at": sent, **content}
-        message = Message.model_validate(content)
-    except ValidationError as error:
-        raise InvalidMessage(explain(error)) from error
+        message = Message.of(content)
+    except Misfit as error:
+        raise InvalidMessage(str(error)) from error
     if message.task != task:
         raise InvalidMessage(f"the message is for task {message.task!r}, and this is the queue of {task!r}")
     return message
@@ -226,6 +297,6 @@ def _from_eventbridge(event: Mapping[str, Any], task: str) -> Message:
     """An EventBridge event as a message."""
     try:
         kwargs = {"detail_type": event["detail-type"], "detail": event["detail"]}
-        return Message(task=task, id=event["id"], kwargs=kwargs, sent_at=event["time"])
+        return Message.of({"task": task, "id": event["id"], "kwargs": kwargs, "sent_at": event["time"]})
     except KeyError as error:
         raise InvalidMessage(f"not an EventBridge event: {error} is missing") from error

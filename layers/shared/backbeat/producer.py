@@ -5,7 +5,6 @@ The declarations are in `backbeat.tasks`. What a task does is not known here: a 
 """
 
 import inspect
-import json
 import math
 import random
 import secrets
@@ -18,12 +17,13 @@ from time import monotonic
 from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, Literal, ParamSpec, Union, get_args, get_origin
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from msgspec import Meta
 
 from backbeat import queues
 from backbeat.aws import delayed_group, scheduler, sending_sqs, stack_name
-from backbeat.messages import LATEST, LONGEST_FIELD, Message, explain, shortened, sortable
+from backbeat.messages import LATEST, LONGEST_FIELD, Message, Misfit, fitted, said_of, shortened, sortable
 from backbeat.sent import Sent
 
 P = ParamSpec("P")
@@ -142,12 +142,14 @@ class Task(Generic[P]):
         self.side_by_side = side_by_side
         self.signature = inspect.signature(declaration, eval_str=True)
         self.__doc__ = declaration.__doc__
-        fields: dict[str, Any] = {
-            name: (p.annotation, ... if p.default is p.empty else p.default)
-            for name, p in self.signature.parameters.items()
-        }
-        config = ConfigDict(extra="forbid", strict=True)
-        self._arguments: type[BaseModel] = create_model(self.name, __config__=config, **fields)
+        parameters = self.signature.parameters.items()
+        for name, p in parameters:
+            for said in said_of(p.annotation):
+                if not (isinstance(said, Meta | str) or callable(said)):
+                    raise TypeError(f"task {self.name}: {name} is annotated with {said!r}, which means nothing here")
+        self._types = {name: p.annotation for name, p in parameters}
+        self._defaults = {name: p.default for name, p in parameters if p.default is not p.empty}
+        self._required = [name for name in self._types if name not in self._defaults]
         self.keeps = frozenset(name for name, p in self.signature.parameters.items() if _may_be_kept(p.annotation))
 
     def __repr__(self) -> str:
@@ -261,18 +263,15 @@ class Task(Generic[P]):
         """
         if not isinstance(kwargs, Mapping):
             raise InvalidTaskArguments(f"{self.name}: kwargs is a {type(kwargs).__name__}; arguments go by name")
-        try:
-            arguments = self._arguments.model_validate(dict(kwargs)).model_dump(mode="json", exclude_unset=True)
-        except ValidationError as error:
-            raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
         message_id = f"{sortable(time)}-{secrets.token_hex(8)}"
         try:
+            arguments = msgspec.to_builtins(fitted(kwargs, self._types, self._required))
             message = Message(task=self.name, id=message_id, kwargs=arguments, sent_at=time.astimezone(UTC))
             message.to_json().encode()
-        except ValidationError as error:
-            raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
         except UnicodeEncodeError as error:
             raise InvalidTaskArguments(f"{self.name}: a text holds half of a surrogate pair, no character") from error
+        except (TypeError, ValueError) as error:  # what JSON does not know
+            raise InvalidTaskArguments(f"{self.name}: {error}") from error
         return message
 
     def _time(self, now: datetime, countdown: float | None, eta: datetime | None) -> datetime:
@@ -334,10 +333,9 @@ class Task(Generic[P]):
             InvalidTaskArguments: They do not fit the declaration.
         """
         try:
-            parsed = self._arguments.model_validate_json(json.dumps(kwargs))
-        except ValidationError as error:
-            raise InvalidTaskArguments(f"{self.name}: {explain(error)}") from error
-        return {name: getattr(parsed, name) for name in self._arguments.model_fields}
+            return {**self._defaults, **fitted(kwargs, self._types, self._required)}
+        except Misfit as error:
+            raise InvalidTaskArguments(f"{self.name}: {error}") from error
 
 
 SECONDS_TO_SEND = 2.0

@@ -7,7 +7,7 @@ one message on the task's queue. It needs none of the code that does the work; t
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from msgspec import Meta
 
 from backbeat.producer import DECLARED, KEPT, Retry, Task, task
 
@@ -15,21 +15,20 @@ TASKS: Mapping[str, Task[Any]] = DECLARED
 """Every declared task by name."""
 
 
-def _fits_a_key(value: str) -> str:
+def _fits_a_key(value: str) -> None:
     if not 0 < len(value.encode()) <= LONGEST_KEY:
         raise ValueError(f"it must have 1 to {LONGEST_KEY:,} bytes in UTF-8")
-    return value
 
 
 LONGEST_KEY = 1_024
 """Bytes of a sort key in DynamoDB, and of an object's key in S3."""
-Key = Annotated[str, AfterValidator(_fits_a_key), KEPT]
+Key = Annotated[str, _fits_a_key, KEPT]
 """What names a row or an object; the ledger keeps it with the run."""
 
 
 @task("media", about="key")
 def process_media_upload(
-    bucket: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,255}$"), KEPT],
+    bucket: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,255}\Z"), KEPT],
     key: Key,
     version_id: Key | None = None,
     sequencer: Annotated[str, KEPT] | None = None,
@@ -50,7 +49,7 @@ MAIL_RETRY = Retry(attempts=8, first_wait=30)
 """Some twenty minutes, on average: a mail may wait until SES takes mail again."""
 
 
-@task("emails", MAIL_RETRY, side_by_side=10)
+@task("emails", MAIL_RETRY, side_by_side=5)
 def send_welcome_email(user_id: Key) -> None:
     """Welcome a new member by email, once.
 
@@ -71,9 +70,9 @@ def send_content_digest_email(user_id: Key | None = None) -> None:
 @task(side_by_side=10)
 def send_notification(
     user_id: Key,
-    kind: Annotated[str, Field(max_length=100)],
+    kind: Annotated[str, Meta(max_length=100)],
     text: str,
-    link: Annotated[str, Field(max_length=2_000)] | None = None,
+    link: Annotated[str, Meta(max_length=2_000)] | None = None,
 ) -> None:
     """Tell a user something inside the application.
 
@@ -96,7 +95,7 @@ def record_email_feedback(detail_type: str, detail: dict[str, Any]) -> None:
 
 
 @task("analytics")
-def update_trending_hashtags(top: Annotated[int, Field(ge=1, le=100)] = 10, full: bool = False) -> None:
+def update_trending_hashtags(top: Annotated[int, Meta(ge=1, le=100)] = 10, full: bool = False) -> None:
     """Rank the hashtags of the last seven days by how far they rise above their own past, and mark the first ones.
 
     Args:
@@ -134,7 +133,7 @@ def update_post_engagement_scores(full: bool = False) -> None:
 
 
 @task("maintenance")
-def cleanup_expired_tokens(idle_days: Annotated[int, Field(ge=1, le=36_500)] = 30, full: bool = False) -> None:
+def cleanup_expired_tokens(idle_days: Annotated[int, Meta(ge=1, le=36_500)] = 30, full: bool = False) -> None:
     """Delete the tokens that are worthless: expired, of a session unseen, or of a user who stays away.
 
     Args:

@@ -16,7 +16,20 @@ from enum import StrEnum
 from pynamodb.expressions.update import Action
 
 from backbeat.logs import without_addresses
-from backbeat.models import Delivery, ErasedUser, User, day_key, day_keys, each, shard_of, shards, update_if
+from backbeat.models import (
+    Check,
+    Delivery,
+    ErasedUser,
+    Update,
+    User,
+    day_key,
+    day_keys,
+    each,
+    shard_of,
+    shards,
+    update_if,
+    write_together,
+)
 from backbeat.runtime import NotYet, Rejected, Run
 
 LEASE = timedelta(seconds=60)
@@ -113,7 +126,7 @@ def of_tag(value: str) -> str:
 
 
 def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedelta | None) -> Delivery:
-    """Claim a delivery before its mail is sent; return its row, with the attempt's number.
+    """Claim a delivery before its mail is sent, in one call, if its user was not erased; return its row.
 
     Args:
         delivery_id: What makes it one email.
@@ -129,7 +142,7 @@ def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedel
         Erased: Its user was erased meanwhile.
     """
     now = datetime.now(UTC)
-    row = Delivery(delivery_id)
+    row = Delivery(delivery_id, state=State.SENDING, claimed_at=now)
     actions = [
         Delivery.email.set(email),
         Delivery.user_id.set(user_id),
@@ -143,11 +156,16 @@ def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedel
         Delivery.shelf.set(_open_shelf(delivery_id)),
         Delivery.expires.remove() if kept is None else Delivery.expires.set(now + kept),
     ]
-    if update_if(row, actions, Delivery.state.does_not_exist() | (Delivery.state == State.REFUSED)):
-        # Whoever is erased after this is erased with the claim.
-        if ErasedUser.has(user_id) and not _is_there(user_id):
-            row.delete()
+    claimed = Update(row, actions, Delivery.state.does_not_exist() | (Delivery.state == State.REFUSED))
+    mark = ErasedUser.of(user_id)
+    # Whoever is erased after this is erased with the claim.
+    not_erased = Check(ErasedUser, mark.partition, ErasedUser.mark.does_not_exist(), mark.mark)
+    unmet = write_together(not_erased, claimed)
+    if not_erased in unmet:
+        if not _is_there(user_id):
             raise Erased
+        unmet = write_together(claimed)  # they have joined again
+    if not unmet:
         return row
     row.refresh(consistent_read=True)
     if row.state == State.SENT:
@@ -285,7 +303,7 @@ def _settle(row: Delivery, state: State, actions: Sequence[Action], *found: Stat
     actions = [Delivery.state.set(state), Delivery.lease_until.remove(), *actions]
     if state is not State.UNKNOWN:
         actions.append(Delivery.shelf.set(_day_shelf(row)))
-    if update_if(row, actions, Delivery.state.is_in(*found) & (Delivery.attempt == row.attempt)):
+    if update_if(row, actions, Delivery.state.is_in(*found) & (Delivery.claimed_at == row.claimed_at)):
         return True
     try:
         row.refresh(consistent_read=True)

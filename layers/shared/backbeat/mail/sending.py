@@ -15,6 +15,7 @@ from email.policy import EmailPolicy
 from email.utils import formataddr
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSPreparedRequest
@@ -43,6 +44,8 @@ ABOUT_THE_ACCOUNT = re.compile("not verified|for this account|is paused|suspende
 """What SES says in a `MessageRejected` that is none of the mail's fault: a sender that is not verified, any recipient
 in the sandbox, sending that was paused (SES developer guide, "Amazon SES email sending errors")."""
 
+THROTTLED = ("TooManyRequestsException", "ThrottlingException")
+"""SES's refusals that are about how many mails come at a time."""
 SECONDS_FOR_ONE = 20
 """What one mail may take, with all time-outs. Begun with less left, it would be cut off by Lambda, and unknown."""
 
@@ -240,6 +243,58 @@ class Pacer:
         self._due = time.monotonic() + self._interval
 
 
+class AdaptivePacer:
+    """Spreads a process's mails by what SES takes: as they come until one is throttled, and from then on more slowly.
+
+    Each throttling halves the rate, and it doubles again with the time that passes without one. So functions that know
+    nothing of each other, nor of the account's rate, find what is left of it, as senders on one network do (Chiu and
+    Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance", 1989).
+    """
+
+    FIRST = 2.0
+    """Mails a second after the first throttling."""
+    SLOWEST = 0.1
+    SECONDS_TO_DOUBLE = 20.0
+    SECONDS_TO_FORGET = 600.0
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._rate: float | None = None
+        self._slowed = self._due = -self.SECONDS_TO_FORGET
+
+    def wait(self, most: float) -> float:
+        """Wait for this mail's turn, at most so many seconds; return when that is, on the monotonic clock."""
+        with self._lock:
+            now = time.monotonic()
+            turn = min(max(now, self._due), now + max(0.0, most))
+            per_second = self._per_second(now)
+            self._due = turn + 1 / per_second if per_second else turn
+        if turn > now:
+            time.sleep(turn - now)
+        return turn
+
+    def throttled(self, sent: float) -> None:
+        """Note that SES throttled a mail that was sent at a time; those at work beside it say the same thing once."""
+        with self._lock:
+            if sent <= self._slowed:
+                return
+            now = time.monotonic()
+            per_second = self._per_second(now)
+            self._rate = max(self.SLOWEST, min(self.FIRST, per_second / 2) if per_second else self.FIRST)
+            self._slowed = now
+
+    def _per_second(self, now: float) -> float | None:
+        """The rate by now; None where nothing is held back."""
+        passed = now - self._slowed
+        if self._rate is None or passed >= self.SECONDS_TO_FORGET:
+            return None
+        return self._rate * 2 ** (passed / self.SECONDS_TO_DOUBLE)
+
+
+_pacer = AdaptivePacer()
+"""The process's, for mails that have no other pace."""
+
+
 def send_once(
     delivery_id: str,
     email: str,
@@ -258,7 +313,7 @@ def send_once(
         user: Whom it goes to.
         run: The run that sends it.
         kept: How long it is remembered that it was sent; for ever where it is None.
-        pacer: Told when the mail goes.
+        pacer: Told when the mail goes; without it, the mail waits for its turn among this process's.
         **context: What else the email's files show.
 
     Raises:
@@ -279,6 +334,7 @@ def send_once(
     tag = deliveries.tag(delivery_id)
     to, raw = _put_together(site, user, email, link, context)
     handing_over = ses()
+    sent = time.monotonic() if pacer else _pacer.wait(run.seconds_left - SECONDS_FOR_ONE)
     row = deliveries.claim(delivery_id, email=email, user_id=user.user_id, run=run, kept=kept)
     if pacer:
         pacer.went()
@@ -296,6 +352,8 @@ def send_once(
             if row.state == State.SENT:  # SES's own event was faster
                 raise AlreadySent(row) from error
             raise Unknown(row) from error
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] in THROTTLED:
+            _pacer.throttled(sent)
         deliveries.settle_refused(row, str(error))
         if isinstance(error, ClientError) and _is_about_the_mail(error):
             raise SendingRefused("refused", f"{delivery_id}: {error}") from error
