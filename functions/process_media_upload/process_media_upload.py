@@ -34,8 +34,8 @@ from backbeat.posts.files import post_of
 from backbeat.runtime import NotYet, Rejected, Run, Skipped, implementation
 from backbeat.tasks import process_media_upload
 from kinds import PICTURES, VIDEOS, kind_of
-from renditions import RECIPE, Limits, Media, Unusable
 from sandbox import Sandbox
+from terms import RECIPE, Limits, Media, Unusable
 
 FOR_EVER = "public, max-age=31536000, immutable"
 """A rendition's key names its content and recipe, so what it holds never changes."""

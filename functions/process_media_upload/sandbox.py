@@ -18,7 +18,7 @@ from typing import Any
 
 from confinement import confine, hide_memory
 from kinds import PICTURES, VIDEOS
-from renditions import Limits, Media, Rendition, Unusable, make_renditions
+from terms import Limits, Media, Rendition, Unusable
 
 PROGRAM = Path(__file__)
 MEMORY_OUTSIDE = 400_000_000
@@ -104,6 +104,8 @@ def _convert(request: dict[str, Any]) -> Media:
     upload, kind, folder = Path(request["upload"]), request["kind"], Path(request["folder"])
     limits = Limits(**request["limits"])
     if kind in PICTURES:
+        from renditions import make_renditions  # imported by now: see below
+
         return make_renditions(upload, kind, folder, limits)
     if kind in VIDEOS:
         from video import make_video  # only here, as FFmpeg's libraries take a while to load
@@ -113,6 +115,8 @@ def _convert(request: dict[str, Any]) -> Media:
 
 
 if __name__ == "__main__":
+    import renditions  # noqa: F401 - at once, while the upload is still being fetched
+
     reply: dict[str, Any] = {}
     try:
         confine()

@@ -24,7 +24,8 @@ from PIL import Image, ImageStat
 
 import colours
 from kinds import VIDEOS
-from renditions import Limits, Media, Rendition, Unusable, refusal, write_views
+from renditions import refusal, write_views
+from terms import Limits, Media, Rendition, Unusable
 
 LONGEST, SHORTEST = 1280, 720
 """The largest picture of the video that is served: 720p, or as much upright."""

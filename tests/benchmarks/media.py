@@ -38,6 +38,7 @@ Files = dict[str, bytes]
 def ours(photo: Path, form: str) -> Callable[[], Files]:
     sys.path.insert(0, str(ROOT / "functions" / "process_media_upload"))
     import renditions
+    from terms import Limits
 
     renditions.ENCODERS = (renditions._jpeg,) if form == "jpeg" else (renditions._webp,)
     renditions._placeholder = lambda image: ""  # the others make none
@@ -45,7 +46,7 @@ def ours(photo: Path, form: str) -> Callable[[], Files]:
 
     def run() -> Files:
         with tempfile.TemporaryDirectory() as folder:
-            made = renditions.make_renditions(photo, kind, Path(folder), renditions.Limits())
+            made = renditions.make_renditions(photo, kind, Path(folder), Limits())
             return {Path(r.name).stem: Path(folder, r.name).read_bytes() for r in made.renditions}
 
     return run

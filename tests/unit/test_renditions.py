@@ -20,7 +20,8 @@ import colours
 import png
 import renditions
 from kinds import kind_of
-from renditions import Limits, Media, Unusable, make_renditions
+from renditions import make_renditions
+from terms import Limits, Media, Unusable
 
 pillow_heif.register_heif_opener()
 

@@ -16,7 +16,7 @@ from PIL import Image
 from support import template
 
 import sandbox
-from renditions import Limits, Unusable
+from terms import Limits, Unusable
 
 MEGABYTES = template()["Resources"]["ProcessMediaUploadFunction"]["Properties"]["MemorySize"]
 
@@ -201,7 +201,7 @@ def test_the_largest_picture_fits_into_the_functions_memory(tmp_path: Path) -> N
     """Measured: 100 megapixels with transparency, which take the most, in a fresh process."""
     (tmp_path / "upload").write_bytes(png(10_000, 10_000, channels=4))
     program = (
-        "import sys; from pathlib import Path; from renditions import *;"
+        "import sys; from pathlib import Path; from renditions import *; from terms import *;"
         "make_renditions(Path(sys.argv[1], 'upload'), 'PNG', Path(sys.argv[1]), Limits())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

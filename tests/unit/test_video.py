@@ -17,7 +17,7 @@ from PIL import Image
 
 import video
 from kinds import VIDEOS, kind_of
-from renditions import Limits, Media, Unusable
+from terms import Limits, Media, Unusable
 
 RATE = 10
 
