@@ -29,6 +29,7 @@ from backbeat_ops.commands import (
     seed,
     status,
     uploads,
+    verify,
 )
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.localcloud import LocalCloudError
@@ -109,6 +110,7 @@ app.command(rich_help_panel=LOCAL)(invoke.invoke)
 app.command(rich_help_panel=TASKS)(status.status)
 app.command(rich_help_panel=TASKS)(console.console)
 app.command(rich_help_panel=TASKS)(doctor.doctor)
+app.command(rich_help_panel=TASKS)(verify.verify)
 app.add_typer(runs.app, name="runs", rich_help_panel=TASKS)
 app.command(rich_help_panel=TASKS)(logs.logs)
 app.command(rich_help_panel=TASKS)(runs.run)

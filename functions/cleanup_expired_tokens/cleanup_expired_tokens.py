@@ -40,6 +40,7 @@ from backbeat.sweeps import (
     add_up,
     advance,
     as_read,
+    bounded,
     held,
     in_parts,
     last_run,
@@ -89,11 +90,16 @@ class TokensCleaned:
 
 
 @implementation(cleanup_expired_tokens)
-def handle(run: Run, idle_days: int = 30, full: bool = False) -> TokensCleaned | InParts | PartDone:
+def handle(
+    run: Run, idle_days: int = 30, full: bool = False, only: list[str] | None = None
+) -> TokensCleaned | InParts | PartDone:
     """Delete the tokens that have become worthless since the last run."""
     away_since = run.now - timedelta(days=idle_days)
 
     def work(spec: Json, cursor: Json | None, tally: Tally) -> Worked:
+        if "only" in spec:
+            return clean_of(spec["only"], run.now, away_since)
+
         def clean(page: list[Any], tally: Counter[str]) -> None:
             match spec["index"]:
                 case "due":
@@ -106,13 +112,14 @@ def handle(run: Run, idle_days: int = 30, full: bool = False) -> TokensCleaned |
         return walk(run, INDEXES[spec["index"]][0], spec, cursor, tally, clean)
 
     def finish(tallies: list[Tally]) -> TokensCleaned:
-        advance(run.task.name, run.now)
-        advance(run.task.name, away_since, "away_since")
+        if not only:
+            advance(run.task.name, run.now)
+            advance(run.task.name, away_since, "away_since")
         total = add_up(tallies)
         kinds = ("access", "refresh", "session", "blacklist", "other")
         return TokensCleaned(**{name: total[name] for name in (*kinds, "away", "renewed", "needed", "unreadable")})
 
-    return in_parts(run, plan=lambda: plan(run, away_since, full), work=work, finish=finish)
+    return in_parts(run, plan=lambda: bounded(only) if only else plan(run, away_since, full), work=work, finish=finish)
 
 
 def plan(run: Run, away_since: datetime, full: bool) -> list[Json]:
@@ -126,6 +133,17 @@ def plan(run: Run, away_since: datetime, full: bool) -> list[Json]:
         since = None if full else last_run(run.task.name, until, of)
         parts += spread(name, partitions(since.date(), until.date()) if since else held(*INDEXES[name], until.date()))
     return parts
+
+
+def clean_of(user_ids: Collection[str], now: datetime, away_since: datetime) -> Tally:
+    """Delete what is worthless of some users' tokens."""
+    tally: Counter[str] = Counter()
+    for user_id in user_ids:
+        tokens = list(each(Token.query(user_id, consistent_read=True), note_in(tally)))
+        clean_expired(tokens, now, tally)
+        clean_unseen(tokens, away_since, tally)
+    clean_away([User(user_id) for user_id in user_ids], away_since, tally)
+    return tally
 
 
 def clean_expired(page: list[Token], now: datetime, tally: Counter[str]) -> None:

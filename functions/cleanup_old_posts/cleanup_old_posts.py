@@ -38,9 +38,11 @@ from backbeat.sweeps import (
     add_up,
     advance,
     as_read,
+    bounded,
     held,
     in_parts,
     last_run,
+    named,
     note_in,
     partitions,
     spread,
@@ -111,22 +113,26 @@ class Taken:
 
 @implementation(cleanup_old_posts)
 def handle(
-    run: Run, mode: Literal["clean", "report"] = "clean", survey: str | None = None, full: bool = False
+    run: Run,
+    mode: Literal["clean", "report"] = "clean",
+    survey: str | None = None,
+    full: bool = False,
+    only: list[str] | None = None,
 ) -> Surveyed | Taken | InParts | PartDone:
     """Survey what is due, or take what a survey found."""
     if survey is None:
         return in_parts(
             run,
-            plan=lambda: plan_survey(run, full),
+            plan=lambda: bounded(only) if only else plan_survey(run, full),
             work=partial(look, run, mode),
-            finish=lambda tallies: decide(run, mode, add_up(tallies)),
+            finish=lambda tallies: decide(run, mode, add_up(tallies), only),
             hops=HOPS,
         )
     return in_parts(
         run,
         plan=lambda: plan_taking(survey),
         work=partial(take, run, survey),
-        finish=lambda tallies: sum_up(run, survey, add_up(tallies)),
+        finish=lambda tallies: sum_up(run, survey, add_up(tallies), only),
         hops=HOPS,
     )
 
@@ -159,7 +165,7 @@ def look(run: Run, mode: str, spec: Json, cursor: Json | None, tally: Tally) -> 
     def list_due(page: list[Post], tally: Counter[str]) -> None:
         due: dict[str, Any] = {"hide": [], "delete": [], "show": []}
         for post in readable(Post, [row.post_id for row in page], note_in(tally), needs=NEEDED):
-            if spec["index"] == "by_touch" and is_listed_elsewhere(post, spec):
+            if spec.get("index") == "by_touch" and is_listed_elsewhere(post, spec):
                 continue
             tally["posts"] += 1
             if what := due_for(post, run.now):
@@ -170,9 +176,11 @@ def look(run: Run, mode: str, spec: Json, cursor: Json | None, tally: Tally) -> 
         if any(due.values()):
             due["as_of"] = run.now.isoformat()
             name = hashlib.sha256(page[0].post_id.encode()).hexdigest()[:16]  # the same whenever the page is listed
-            key = f"{archive.folder('surveys', run.id)}{spec['index']}-{name}.json"
+            key = f"{archive.folder('surveys', run.id)}{spec.get('index', 'only')}-{name}.json"
             s3().put_object(Bucket=archive.bucket(), Key=key, Body=json.dumps(due).encode())
 
+    if "only" in spec:
+        return named(Post, spec, list_due)
     index: Any = getattr(Post, spec["index"])
     return walk(run, index, spec, cursor, tally, list_due)
 
@@ -204,8 +212,8 @@ def size(post: Post, with_files: bool) -> int:
     return row + (sum(file["size"] for file in files_of(post.post_id)) if with_files else 0)
 
 
-def decide(run: Run, mode: str, found: Counter[str]) -> Surveyed:
-    """Send the run on to take what was found, unless that is too much.
+def decide(run: Run, mode: str, found: Counter[str], only: list[str] | None) -> Surveyed:
+    """Send the run on to take what was found, unless that is too much; of a bounded run it never is.
 
     Raises:
         Rejected: The brake: it is more than 5% of the table.
@@ -213,21 +221,23 @@ def decide(run: Run, mode: str, found: Counter[str]) -> Surveyed:
     total = found["hide"] + found["delete"]
     following = None
     if mode == "clean" and total + found["show"] == 0:
-        advance(run.task.name, run.now)
+        if not only:
+            advance(run.task.name, run.now)
     elif mode == "clean":
-        table = dynamodb().describe_table(TableName=Post.Meta.table_name)["Table"]
-        if total > BRAKE * table["ItemCount"]:
+        posts = dynamodb().describe_table(TableName=Post.Meta.table_name)["Table"]["ItemCount"]
+        if not only and total > BRAKE * posts:
             listed = f"s3://{archive.bucket()}/{archive.folder('surveys', run.id)}"
             raise Rejected(
                 "brake",
                 f"{total} posts ({found['hide']} to hide, {found['delete']} to delete) are more than {BRAKE:.0%} "
-                f"of the {table['ItemCount']} there are, so none was taken. They are listed in {listed}. "
+                f"of the {posts} there are, so none was taken. They are listed in {listed}. "
                 f"To approve: backbeat run {run.task.name} survey={run.id}",
             )
         following = f"{run.id}/take"
         if len(following) > LONGEST_ID:
             following = f"{digest_of(run.id)}/take"
-        taking = Message(task=run.task.name, id=following, kwargs={"survey": run.id}, sent_at=run.now)
+        kwargs = {"survey": run.id, **({"only": only} if only else {})}
+        taking = Message(task=run.task.name, id=following, kwargs=kwargs, sent_at=run.now)
         queues.put(run.task.queue, taking.to_json())
     return Surveyed(
         posts=found["posts"],
@@ -337,11 +347,12 @@ def is_as_read(post: Post) -> Condition:
     return whole
 
 
-def sum_up(run: Run, survey: str, taken: Counter[str]) -> Taken:
-    """Move the watermark on to the time of the survey, and say what was taken."""
-    first = next(archive.manifests(archive.folder("surveys", survey)))
-    page = json.loads(s3().get_object(Bucket=archive.bucket(), Key=first)["Body"].read())
-    advance(run.task.name, datetime.fromisoformat(page["as_of"]))
+def sum_up(run: Run, survey: str, taken: Counter[str], only: list[str] | None) -> Taken:
+    """Move the watermark on to the time of the survey, unless that was bounded, and say what was taken."""
+    if not only:
+        first = next(archive.manifests(archive.folder("surveys", survey)))
+        page = json.loads(s3().get_object(Bucket=archive.bucket(), Key=first)["Body"].read())
+        advance(run.task.name, datetime.fromisoformat(page["as_of"]))
     names = ("hidden", "deleted", "shown", "changed", "comments", "files", "bytes", "unreadable")
     return Taken(**{name: taken[name] for name in names}, restore=survey)
 

@@ -39,7 +39,7 @@ from backbeat.models import (
     update_if,
 )
 from backbeat.runtime import InParts, Run, implementation
-from backbeat.sweeps import LONGEST_GAP, PartDone, Tally, advance, in_parts, last_run, note_in
+from backbeat.sweeps import LONGEST_GAP, PartDone, Tally, advance, bounded, in_parts, last_run, note_in
 from backbeat.tasks import generate_content_analytics
 from backbeat.text import cut
 from report import LONGEST_TEXT, DayReport, TopPost, to_csv, to_html, to_json
@@ -91,13 +91,13 @@ class Reported:
 
 
 @implementation(generate_content_analytics)
-def handle(full: bool, run: Run) -> Reported | InParts | PartDone:
-    """Count the shards, then put the reports together."""
+def handle(full: bool, run: Run, only: list[str] | None = None) -> Reported | InParts | PartDone:
+    """Count the shards, then put the reports together; or only count some posts, and put one together of them."""
     return in_parts(
         run,
-        plan=lambda: _plan(run, full),
-        work=lambda spec, cursor, tally: _count(spec),
-        finish=lambda tallies: _finish(tallies, run),
+        plan=lambda: bounded(only) if only else _plan(run, full),
+        work=lambda spec, cursor, tally: _count_posts(spec["only"], run) if "only" in spec else _count(spec),
+        finish=lambda tallies: _report_posts(tallies, run) if only else _finish(tallies, run),
     )
 
 
@@ -212,7 +212,10 @@ def _active(shard: int, days: Sequence[date]) -> dict[date, list[int]]:
 
 def _posts(partition: str, broken: Callable[[Unreadable], object]) -> list[Post]:
     """The posts of a partition of the index by day, with what a report needs of them."""
-    ids = [row.post_id for row in Post.by_day.query(partition)]
+    return _read([row.post_id for row in Post.by_day.query(partition)], broken)
+
+
+def _read(ids: list[str], broken: Callable[[Unreadable], object]) -> list[Post]:
     wanted = ["post_id", "author_id", "visibility", "created_at", "likes_count", "comments_count"]
     return list(readable(Post, ids, broken, needs=["author_id", "created_at"], attributes_to_get=wanted))
 
@@ -226,6 +229,21 @@ def _most_liked(posts: list[Post]) -> list[Post]:
 def _top_post(post: Post) -> dict[str, Any]:
     """A post in a tally, without its text: tallies are kept for a month, whatever becomes of the post."""
     return {"post_id": post.post_id, "likes": int(post.likes_count), "comments": int(post.comments_count)}
+
+
+def _count_posts(post_ids: list[str], run: Run) -> Tally:
+    """Count some posts as if they were all of yesterday."""
+    broken: Counter[str] = Counter()
+    day, posts = f"{run.now.date() - DAY}", _read(post_ids, note_in(broken))
+    hours = Counter(post.created_at.hour for post in posts)
+    report = {
+        "active": [0, 0, 0],
+        "hours": [hours[hour] for hour in range(24)],
+        "top": [_top_post(post) for post in _most_liked(posts)],
+        "emails": 0,
+    }
+    counts = {"posts": len(posts), "comments": 0, "users": 0}
+    return {"counts": {day: counts}, "reports": {day: report}, "unreadable": broken.total()}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -246,16 +264,34 @@ def _finish(tallies: list[Tally], run: Run) -> Reported:
     _refresh({day for tally in tallies for day in tally.get("changes", ())} - {f"{day}" for day in days})
     advance(run.task.name, run.now)
     (last,) = _load(days[-1], days[-1])
+    return _reported(
+        last,
+        page=f"daily/{last.day}/report.html",
+        restated=[f"{day}" for day in changed if day != days[-1]],
+        recounted=len(corrected - {f"{day}" for day in days}),
+        unreadable=sum(tally.get("unreadable", 0) for tally in tallies),
+    )
+
+
+def _report_posts(tallies: list[Tally], run: Run) -> Reported:
+    """Put the report of some posts together, with its files, which are not stored."""
+    (tally,) = tallies
+    (report,) = _reports([run.now.date() - DAY], [tally], tally["counts"])
+    to_html(report, []), to_json(report), to_csv(report)
+    return _reported(report, page="", restated=[], recounted=0, unreadable=tally["unreadable"])
+
+
+def _reported(last: DayReport, *, page: str, restated: list[str], recounted: int, unreadable: int) -> Reported:
     return Reported(
         day=f"{last.day}",
         posts=last.posts_created,
         comments=last.comments_created,
         users=last.users_created,
         active=last.active_day,
-        page=f"daily/{last.day}/report.html",
-        restated=[f"{day}" for day in changed if day != days[-1]],
-        recounted=len(corrected - {f"{day}" for day in days}),
-        unreadable=sum(tally.get("unreadable", 0) for tally in tallies),
+        page=page,
+        restated=restated,
+        recounted=recounted,
+        unreadable=unreadable,
     )
 
 

@@ -21,9 +21,11 @@ from backbeat.sweeps import (
     add_up,
     advance,
     as_read,
+    bounded,
     held,
     in_parts,
     last_run,
+    named,
     not_newer,
     note_in,
     partitions,
@@ -59,20 +61,23 @@ class PostsScored:
 
 
 @implementation(update_post_engagement_scores)
-def handle(run: Run, full: bool = False) -> PostsScored | InParts | PartDone:
-    """Score the posts that are young or were touched, or all."""
+def handle(run: Run, full: bool = False, only: list[str] | None = None) -> PostsScored | InParts | PartDone:
+    """Score the posts that are young or were touched, or all, or only some."""
 
     def work(spec: Json, cursor: Json | None, tally: Tally) -> Worked:
+        if "only" in spec:
+            return named(Post, spec, lambda page, tally: rescore(page, run.now, None, tally))
         index: Any = getattr(Post, spec["index"])
         made_before = spec.get("made_before")
         return walk(run, index, spec, cursor, tally, lambda page, tally: rescore(page, run.now, made_before, tally))
 
     def finish(tallies: list[Tally]) -> PostsScored:
-        advance(run.task.name, run.now)
+        if not only:
+            advance(run.task.name, run.now)
         total = add_up(tallies)
         return PostsScored(total["posts"], total["changed"], total["busy"], total["unreadable"])
 
-    return in_parts(run, plan=lambda: plan(run, full), work=work, finish=finish)
+    return in_parts(run, plan=lambda: bounded(only) if only else plan(run, full), work=work, finish=finish)
 
 
 def plan(run: Run, full: bool) -> list[Json]:

@@ -26,6 +26,7 @@ from backbeat.models import (
     Unreadable,
     day_keys,
     each,
+    readable,
     save_if,
     write_together,
 )
@@ -86,8 +87,10 @@ class Trends:
 
 
 @implementation(update_trending_hashtags)
-def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
-    """Bring the tallies up to date, rank the week, and write what differs."""
+def handle(top: int, full: bool, run: Run, only: list[str] | None = None) -> Trends | Skipped:
+    """Bring the tallies up to date, rank the week, and write what differs; or only rank some posts' hashtags."""
+    if only:
+        return _of_posts(only, top)
     until = _hour(run.now)
     board = _board()
     if board and board.as_of > run.now:
@@ -113,10 +116,9 @@ def handle(top: int, full: bool, run: Run) -> Trends | Skipped:
     _save_week(until, week, run.now)
     Changed.note("trending", "#")
     _save(TrendingHashtags(tags=[asdict(trend) for trend in trending], as_of=run.now))
-    return Trends(
-        trending=[f"#{trend.shown}: {trend.why}" for trend in trending],
-        tags=len(week.tags),
-        authors=week.authors,
+    return _trends(
+        week,
+        trending,
         hours_counted=len(counted),
         hours_changed=changed,
         rows_written=written,
@@ -254,6 +256,37 @@ def _why(now: Tag, usual: float | None, score: float) -> str:
     if not score:
         return f"{people}, where {usual:,.1f} are usual"
     return f"{people}, {now.authors / usual:,.1f} times its usual {usual:,.1f}"
+
+
+def _of_posts(post_ids: Sequence[str], top: int) -> Trends:
+    """Rank the hashtags of some posts by themselves; nothing is written."""
+    tally: dict[str, Counter[str]] = defaultdict(Counter)
+    unreadable: Counter[str] = Counter()
+    for post in readable(Post, post_ids, note_in(unreadable), needs=["author_id"]):
+        for tag in post.hashtags or ():
+            tally[tag][post.author_id] += 1
+    week = count([tally])
+    return _trends(week, rank(week, [])[:top], unreadable=unreadable.total())
+
+
+def _trends(
+    week: Week,
+    trending: Sequence[Trend],
+    *,
+    hours_counted: int = 0,
+    hours_changed: int = 0,
+    rows_written: int = 0,
+    unreadable: int,
+) -> Trends:
+    return Trends(
+        trending=[f"#{trend.shown}: {trend.why}" for trend in trending],
+        tags=len(week.tags),
+        authors=week.authors,
+        hours_counted=hours_counted,
+        hours_changed=hours_changed,
+        rows_written=rows_written,
+        unreadable=unreadable,
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------------

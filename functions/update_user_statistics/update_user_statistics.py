@@ -29,8 +29,10 @@ from backbeat.sweeps import (
     add_up,
     advance,
     as_read,
+    bounded,
     in_parts,
     last_run,
+    named,
     not_newer,
     note_in,
     partitions,
@@ -72,12 +74,14 @@ class UsersCounted:
 
 
 @implementation(update_user_statistics)
-def handle(run: Run, full: bool = False) -> UsersCounted | InParts | PartDone:
-    """Recount who was touched, and tonight's slice, or everyone."""
+def handle(run: Run, full: bool = False, only: list[str] | None = None) -> UsersCounted | InParts | PartDone:
+    """Recount who was touched, and tonight's slice, or everyone, or only some."""
 
     def work(spec: Json, cursor: Json | None, tally: Tally) -> Worked:
         if "user" in spec:
             return recount_large(run, spec["user"], spec["touched"], cursor, tally)
+        if "only" in spec:
+            return named(User, spec, lambda page, tally: recount(page, run.now, tally, touched=False))
         index: Any = getattr(User, spec["index"])
         return walk(
             run,
@@ -89,11 +93,12 @@ def handle(run: Run, full: bool = False) -> UsersCounted | InParts | PartDone:
         )
 
     def finish(tallies: list[Tally]) -> UsersCounted:
-        advance(run.task.name, run.now)
+        if not only:
+            advance(run.task.name, run.now)
         total = add_up(tallies)
         return UsersCounted(**{name: total[name] for name in ("users", "changed", "drift", "busy", "unreadable")})
 
-    return in_parts(run, plan=lambda: plan(run, full), work=work, finish=finish)
+    return in_parts(run, plan=lambda: bounded(only) if only else plan(run, full), work=work, finish=finish)
 
 
 def plan(run: Run, full: bool) -> list[Json]:

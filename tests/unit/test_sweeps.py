@@ -72,10 +72,10 @@ def test_no_part_is_told_more_than_a_row_holds() -> None:
 
 
 def replace_task(sweep: Sweep, task: Task[Any]) -> Implementation[Any]:
-    """The same sweep as another task, which takes one argument."""
+    """The same sweep as another task, which takes other arguments."""
     whole = sweep.implementation()
 
-    def handle(run: Run, full: bool = False) -> Any:
+    def handle(run: Run, full: bool = False, only: list[str] | None = None) -> Any:
         return whole("b", "k", run=run)
 
     return Implementation(task, handle)

@@ -7,6 +7,7 @@ Sending: all that a producer needs, with boto3 and msgspec
     producer            what a declared task is: `.delay()`, `.apply_async()`, retries, priority classes
     messages            what travels, in one form, whoever sent it
     sent                what `.delay()` returns: the id, and what became of it
+    trials              what `backbeat verify` makes, told by its name from the network's own
     queues              what the queues are called, and the one way to put a message on one
     aws                 the process's clients with their time-outs, and the stack's name
     text                what people write, made fit to show

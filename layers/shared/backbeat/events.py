@@ -24,12 +24,12 @@ _noted: list[dict[str, Any]] = []
 
 
 def note(message: Message, task_class: str, attempt: Attempt) -> None:
-    """Have a finished run told at the end of this invocation; one that comes back, or whose parts go on, is not."""
+    """Have a finished run told at the end of this invocation; a trial's is not, nor one that goes on or comes back."""
     bus = os.environ.get("RUN_EVENTS_BUS")
     outcome = attempt.outcome
     if message.part is not None:  # whoever finishes the run tells of it
         outcome = Outcome.INCOMPLETE if outcome in (Outcome.REJECTED, Outcome.DEAD) else Outcome.IN_PARTS
-    if not bus or outcome in (Outcome.RETRYING, Outcome.IN_PARTS):
+    if not bus or message.trial or outcome in (Outcome.RETRYING, Outcome.IN_PARTS):
         return
     detail = {
         "version": VERSION,

@@ -20,7 +20,7 @@ from pynamodb.expressions.update import Action
 
 from backbeat.logs import without_addresses
 from backbeat.messages import LONGEST_FIELD, MOST_FAULTS, Message, iso, shortened
-from backbeat.models import IN_FLIGHT, DayTotals, Flight, RunRecord, delete_if, each, readable, update_if
+from backbeat.models import IN_FLIGHT, TRIALS, DayTotals, Flight, RunRecord, Trial, delete_if, each, readable, update_if
 from backbeat.producer import DECLARED
 
 KEPT = timedelta(days=30)
@@ -267,6 +267,14 @@ def key(message: Message) -> tuple[str, str]:
     return row.task_day, row.run_id
 
 
+def on_trial(trial: str) -> bool:
+    """Whether a trial is going on."""
+    try:
+        return not Trial.get(TRIALS, trial, consistent_read=True).ended
+    except Trial.DoesNotExist:
+        return False
+
+
 def find(message: Message) -> RunRecord | None:
     """The run that a message asks for, if it is known."""
     row = _row(message)
@@ -371,8 +379,8 @@ _counting = Lock()
 
 
 def _count(message: Message, outcome: Outcome, by: int = 1, duration_ms: int = 0, kind: str | None = None) -> None:
-    """Count for the day's totals; a run in parts counts once, when it is finished."""
-    if message.part is not None or outcome is Outcome.IN_PARTS:
+    """Count for the day's totals; a run in parts counts once, when it is finished, and a trial's never."""
+    if message.part is not None or outcome is Outcome.IN_PARTS or message.trial:
         return
     with _counting:
         counted = _counted[f"totals#{message.logical_time.date()}", message.task]

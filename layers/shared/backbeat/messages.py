@@ -5,10 +5,12 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 from urllib.parse import unquote_plus
 
 import msgspec
+
+from backbeat import trials
 
 LONGEST_ID = 200
 """Characters of a message's id."""
@@ -85,6 +87,11 @@ class Message:
         assert time is not None  # it would not have been made
         return time.astimezone(UTC)
 
+    @property
+    def trial(self) -> str | None:
+        """The trial whose message it is; None where it is the network's."""
+        return trials.of(self.id)
+
     def content(self) -> dict[str, Any]:
         """The message as JSON values; what is not given is left out."""
         given = {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
@@ -131,8 +138,7 @@ def fitted(content: Mapping[str, Any], types: Mapping[str, Any], required: Colle
             continue
         try:
             found[name] = msgspec.convert(value, types[name])
-            for check in () if value is None else filter(callable, said_of(types[name])):
-                check(value)
+            _check_said(types[name], value)
         except ValueError as error:
             faults.append((name, str(error)))
     if faults:
@@ -140,6 +146,20 @@ def fitted(content: Mapping[str, Any], types: Mapping[str, Any], required: Colle
         more = len(faults) - len(told)
         raise Misfit("; ".join([*told, f"and {more} more faults"] if more else told))
     return found
+
+
+def _check_said(annotation: Any, value: Any) -> None:
+    """Call the functions in an `Annotated` with the value, or with each of a list's, that they are said of."""
+    inner = get_args(annotation)
+    if value is None:
+        return
+    if said := getattr(annotation, "__metadata__", None):
+        inner = inner[:1]
+        for check in filter(callable, said):
+            check(value)
+    for each in inner:
+        for item in value if get_origin(annotation) is list else (value,):
+            _check_said(each, item)
 
 
 def said_of(annotation: Any) -> list[Any]:
@@ -279,9 +299,10 @@ def _from_s3(records: Any, task: str) -> Message:
     version_id, sequencer = s3_object.get("versionId"), s3_object.get("sequencer")
     # The same for every delivery of one event, unlike SQS's message id.
     identity = digest_of(f"{bucket}\n{key}\n{version_id}\n{sequencer}")
+    trial = trials.of(key.removeprefix("posts/"))
     return Message(
         task=task,
-        id=f"{sortable(time)}-{identity}",
+        id=_of_trial(trial, f"{sortable(time)}-{identity}"),
         kwargs={
             "bucket": bucket,
             "key": key,
@@ -297,6 +318,15 @@ def _from_eventbridge(event: Mapping[str, Any], task: str) -> Message:
     """An EventBridge event as a message."""
     try:
         kwargs = {"detail_type": event["detail-type"], "detail": event["detail"]}
-        return Message.of({"task": task, "id": event["id"], "kwargs": kwargs, "sent_at": event["time"]})
+        trial = None
+        match event["detail"]:
+            case {"mail": {"destination": [str(address)]}}:
+                trial = trials.of_address(address)
+        return Message.of({"task": task, "id": _of_trial(trial, event["id"]), "kwargs": kwargs, "sent_at": event["time"]})
     except KeyError as error:
         raise InvalidMessage(f"not an EventBridge event: {error} is missing") from error
+
+
+def _of_trial(trial: str | None, identity: Any) -> Any:
+    """The id of an event's message, which bears the name of the trial that the event is about."""
+    return f"{trial}-{identity}" if trial else identity

@@ -274,6 +274,9 @@ class Implementation(Generic[R]):
         if message is None:
             logger.info("skipped", extra={"why": "an s3:TestEvent asks for nothing"})
             return replace(attempt, outcome=Outcome.SKIPPED, error="an s3:TestEvent asks for nothing"), 0
+        if message.trial and not ledger.on_trial(message.trial):
+            logger.info("skipped", extra={"run_id": message.id, "why": "the trial is over"})
+            return replace(attempt, outcome=Outcome.SKIPPED, error="the trial is over"), 0
         left = timedelta(milliseconds=context.get_remaining_time_in_millis())
         if invalid or left <= timedelta(seconds=heartbeat.SECONDS_OF_SHORT_WORK):
             return self._attempt(delivery, message, invalid, attempt, context, left + timedelta(seconds=5))
@@ -337,7 +340,8 @@ class Implementation(Generic[R]):
         if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD):
             if message.part is not None:
                 ledger.incomplete(message, attempt.error or "", attempt.reason or "")
-            _send_to_dead_queue(delivery, message, attempt)
+            if not message.trial:  # whoever makes the trial looks into the ledger
+                _send_to_dead_queue(delivery, message, attempt)
         events.note(message, self.task.task_class, attempt)
         wait = retry.wait(number) if attempt.outcome is Outcome.RETRYING else 0
         self._report(message, attempt, number, wait)
@@ -400,7 +404,7 @@ class Implementation(Generic[R]):
         )
 
     def _report(self, message: Message, attempt: Attempt, number: int, wait: int) -> None:
-        """Write the one log line and the metrics of an attempt."""
+        """Write the one log line and the metrics of an attempt; a trial's has none."""
         details = {
             "task_class": self.task.task_class,
             "run_id": message.id,
@@ -416,6 +420,8 @@ class Implementation(Generic[R]):
         known = {name: value for name, value in details.items() if value is not None}
         level = logger.error if attempt.outcome in (Outcome.REJECTED, Outcome.DEAD) else logger.info
         level(attempt.outcome.value, extra={"task": self.task.name, **known})
+        if message.trial:
+            return
         with _reporting:
             metrics.add_dimension(name="stack", value=stack_name())  # dev and prod share an account
             metrics.add_dimension(name="task", value=self.task.name)

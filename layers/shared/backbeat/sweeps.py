@@ -202,6 +202,18 @@ def walk(
     return Split(aside, dict(counted), resume=[number, None, aside]) if aside else dict(counted)
 
 
+def bounded(only: Sequence[str]) -> list[Json]:
+    """The one part of a run that is bound to some rows: `work` is told their ids, and the finish is to move nothing."""
+    return [{"only": list(only)}]
+
+
+def named(model: type[M], spec: Json, work: Callable[[list[M], Counter[str]], list[Json] | None]) -> Worked:
+    """Work on the rows that a bounded run names as on one page of an index; see `walk`."""
+    counted: Counter[str] = Counter()
+    aside = work([model(name) for name in spec["only"]], counted)
+    return Split(aside, dict(counted)) if aside else dict(counted)
+
+
 def note_in(tally: Counter[str]) -> Callable[[Unreadable], None]:
     """What `readable` and `each` tell of a row that cannot be read: the log names it, and the tally counts it."""
 

@@ -24,6 +24,9 @@ LONGEST_KEY = 1_024
 """Bytes of a sort key in DynamoDB, and of an object's key in S3."""
 Key = Annotated[str, _fits_a_key, KEPT]
 """What names a row or an object; the ledger keeps it with the run."""
+Only = Annotated[list[Key], Meta(min_length=1, max_length=100)]
+"""The ids that a sweep is bound to: it looks at these rows, and no others, and then moves no watermark and publishes
+nothing, so that every other run does what it would have done."""
 
 
 @task("media", about="key")
@@ -95,56 +98,68 @@ def record_email_feedback(detail_type: str, detail: dict[str, Any]) -> None:
 
 
 @task("analytics")
-def update_trending_hashtags(top: Annotated[int, Meta(ge=1, le=100)] = 10, full: bool = False) -> None:
+def update_trending_hashtags(
+    top: Annotated[int, Meta(ge=1, le=100)] = 10, full: bool = False, only: Only | None = None
+) -> None:
     """Rank the hashtags of the last seven days by how far they rise above their own past, and mark the first ones.
 
     Args:
         top: How many are marked as trending.
         full: Whether every hour of the week, and of the four weeks before, is counted from its posts again, not only
             what may have changed.
+        only: Rank these posts' hashtags by themselves, and write nothing.
     """
 
 
 @task("analytics")
-def generate_content_analytics(full: bool = False) -> None:
+def generate_content_analytics(full: bool = False, only: Only | None = None) -> None:
     """Report yesterday in figures, and the three days before it again.
 
     Args:
         full: Whether the rows of every day are counted again for the totals, not only what may have changed.
+        only: Report these posts, as if they were all of yesterday, and write nothing.
     """
 
 
 @task("analytics")
-def update_user_statistics(full: bool = False) -> None:
+def update_user_statistics(full: bool = False, only: Only | None = None) -> None:
     """Make the users' counts of followers, followed and posts true.
 
     Args:
         full: Recount every user, not only those who were touched and tonight's slice.
+        only: Recount these users.
     """
 
 
 @task("analytics")
-def update_post_engagement_scores(full: bool = False) -> None:
+def update_post_engagement_scores(full: bool = False, only: Only | None = None) -> None:
     """Score the posts that are young or were touched.
 
     Args:
         full: Score every post, however old.
+        only: Score these posts.
     """
 
 
 @task("maintenance")
-def cleanup_expired_tokens(idle_days: Annotated[int, Meta(ge=1, le=36_500)] = 30, full: bool = False) -> None:
+def cleanup_expired_tokens(
+    idle_days: Annotated[int, Meta(ge=1, le=36_500)] = 30, full: bool = False, only: Only | None = None
+) -> None:
     """Delete the tokens that are worthless: expired, of a session unseen, or of a user who stays away.
 
     Args:
         idle_days: After how many days a session is unseen, and a user away, for good.
         full: Begin with the oldest, as the first run does, not with what became due since the last one.
+        only: Look at all tokens of these users.
     """
 
 
 @task("maintenance")
 def cleanup_old_posts(
-    mode: Literal["clean", "report"] = "clean", survey: Key | None = None, full: bool = False
+    mode: Literal["clean", "report"] = "clean",
+    survey: Key | None = None,
+    full: bool = False,
+    only: Only | None = None,
 ) -> None:
     """Hide old posts that nobody cared for, and 30 days later archive and delete them.
 
@@ -152,4 +167,5 @@ def cleanup_old_posts(
         mode: `report` only says what a run would take.
         survey: Take what the run of this id has found, and nothing else, however much of the table it is.
         full: Begin with the oldest post, as the first run does, not with what came of age since the last one.
+        only: Look at these posts, however much of the table they are.
     """

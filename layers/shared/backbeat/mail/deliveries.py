@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from pynamodb.expressions.update import Action
 
+from backbeat import trials
 from backbeat.logs import without_addresses
 from backbeat.models import (
     Check,
@@ -291,7 +292,8 @@ def _open_shelf(delivery_id: str) -> str:
 
 
 def _day_shelf(row: Delivery) -> str:
-    return day_key(row.claimed_at, row.delivery_id)
+    """The shelf of the day that a mail counts for; a trial's counts for none."""
+    return trials.of(row.user_id) or day_key(row.claimed_at, row.delivery_id)
 
 
 def _settle(row: Delivery, state: State, actions: Sequence[Action], *found: State) -> bool:

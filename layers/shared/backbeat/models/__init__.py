@@ -36,7 +36,17 @@ from backbeat.models.mail import Delivery, DigestSelection
 from backbeat.models.notifications import NOTIFICATION_KEPT, Notification
 from backbeat.models.posts import Comment, Like, Post, delete_post
 from backbeat.models.reports import DayCounts, Report, report_files, reports_bucket
-from backbeat.models.runs import IN_FLIGHT, DayTotals, Flight, RunRecord, SweepPart, SweepRun, Watermark
+from backbeat.models.runs import (
+    IN_FLIGHT,
+    TRIALS,
+    DayTotals,
+    Flight,
+    RunRecord,
+    SweepPart,
+    SweepRun,
+    Trial,
+    Watermark,
+)
 from backbeat.models.tables import TABLES, bind
 from backbeat.models.tokens import Token, TokenReused
 from backbeat.models.trends import Hashtag, HashtagTally, TrendingHashtags
@@ -49,6 +59,7 @@ __all__ = [
     "NOTIFICATION_KEPT",
     "PAGE",
     "TABLES",
+    "TRIALS",
     "Activity",
     "Changed",
     "Check",
@@ -76,6 +87,7 @@ __all__ = [
     "Token",
     "TokenReused",
     "TrendingHashtags",
+    "Trial",
     "Unreadable",
     "Update",
     "User",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from pynamodb.attributes import TTLAttribute, UnicodeAttribute
 
+from backbeat import trials
 from backbeat.models.base import Row, Table
 from backbeat.models.keys import day_keys, shard_of
 
@@ -44,7 +45,9 @@ class Changed(Row):
 
     @staticmethod
     def note(kind: str, *key: str) -> None:
-        """List a row that is about to be changed."""
+        """List a row that is about to be changed, unless it is a trial's, which no application shows."""
+        if any(trials.of(part) for part in key):
+            return
         now, name = datetime.now(UTC), json.dumps(key, ensure_ascii=False)
         row = Changed(f"changes#{now.date()}#{shard_of(name)}", f"{now:%Y-%m-%dT%H:%M:%S.%fZ} {kind} {name}")
         row.update(actions=[Changed.expires.set(now + CHANGES_KEPT)])

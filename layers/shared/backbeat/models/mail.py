@@ -42,7 +42,8 @@ class Delivery(Row):
         message_id: SES's id of the mail.
         reason: Why it was refused, or is unknown.
         feedback: What SES told of it last: `delivered`, `soft bounce`, `bounced`, `complained` or `rejected`.
-        shelf: Where it is listed: `open#<shard>` until it is known what became of it, then `day_key` of its claim.
+        shelf: Where it is listed: `open#<shard>` until it is known what became of it, then `day_key` of its claim,
+            or the trial whose it is.
         expires: When the row goes; a welcome's never does.
     """
 

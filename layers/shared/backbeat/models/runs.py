@@ -98,6 +98,30 @@ class Flight(Row):
     expires = TTLAttribute()
 
 
+TRIALS = "trials"
+"""The partition of the trials that are going on."""
+
+
+class Trial(Row):
+    """A trial that is going on, or was cut off; see `backbeat.trials`.
+
+    Attributes:
+        trial: Its id.
+        started: When it began, on the wall clock.
+        until: By when another sign of life is due.
+        ended: Whether it is over, and what it made is being removed.
+    """
+
+    class Meta(Table):
+        table_name = os.environ.get("RUNS_TABLE", "")
+
+    partition = UnicodeAttribute(hash_key=True, attr_name="task_day", default=TRIALS)
+    trial = UnicodeAttribute(range_key=True, attr_name="run_id")
+    started = UTCDateTimeAttribute(attr_name="began")
+    until = UTCDateTimeAttribute()
+    ended = BooleanAttribute(default=False)
+
+
 class DayTotals(Row):
     """How a task's attempts of one day ended: counters, kept beside the runs under the key `totals#<day>`."""
 

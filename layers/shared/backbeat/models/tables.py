@@ -11,7 +11,7 @@ from backbeat.models.mail import Delivery, DigestSelection
 from backbeat.models.notifications import Notification
 from backbeat.models.posts import Comment, Like, Post
 from backbeat.models.reports import DayCounts, Report
-from backbeat.models.runs import DayTotals, Flight, RunRecord, SweepPart, SweepRun, Watermark
+from backbeat.models.runs import DayTotals, Flight, RunRecord, SweepPart, SweepRun, Trial, Watermark
 from backbeat.models.tokens import Token
 from backbeat.models.trends import Hashtag, HashtagTally, TrendingHashtags
 from backbeat.models.users import Activity, ErasedUser, Follow, User
@@ -29,7 +29,18 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
     "REPORTS_TABLE": (Report, DayCounts),
     "DELIVERIES_TABLE": (Delivery,),
     "NOTIFICATIONS_TABLE": (Notification,),
-    "RUNS_TABLE": (RunRecord, Flight, DayTotals, SweepRun, SweepPart, Watermark, DigestSelection, Changed, ErasedUser),
+    "RUNS_TABLE": (
+        RunRecord,
+        Flight,
+        Trial,
+        DayTotals,
+        SweepRun,
+        SweepPart,
+        Watermark,
+        DigestSelection,
+        Changed,
+        ErasedUser,
+    ),
 }
 """Each table's environment variable and the models that live in it."""
 
