@@ -31,6 +31,8 @@ LIMITS: Mapping[str, tuple[float, str, str]] = {
 PLANNED_AT_ONCE = 20_000
 FITS = 270
 """Seconds of work in an invocation: SECONDS_TO_STOP before its end."""
+HELD = 1_000_000
+"""People and tags that one invocation unites."""
 A_SPLIT = 800
 """Parts that one splits itself into at most, next to those that it sets aside."""
 
@@ -114,11 +116,23 @@ def _planned(load: Load, row: Mapping[str, str | int], network: Network, ses_rat
     parts = levels = 0
     seconds = total
     match load.task:
-        case "update_trending_hashtags":  # one invocation for all
-            people = load.rows["rank a person and tag"]
-            used |= {"time": total / timeout, "memory": (120 + people * 200 / 1e6) / memory, "interval": total / 3600}
-            used["item"] = min(5_000, people) * 22 / 400_000
-            seconds = total
+        case "update_trending_hashtags":
+            united = load.rows["rank a person and tag"] + load.rows["unite a person"]
+            buckets, parts, levels = 1, 1, 0
+            while united / buckets > HELD:  # 256 at a time, until each can be united
+                buckets *= 16 if united / buckets / 16 <= HELD / 2 else 256
+                levels += 1
+            # An hour of one shard is what a part counts at least, at the busiest three times the mean.
+            in_an_hour = united / 168 / 8 * 3
+            longest = max(united / buckets * WORK["rank a person and tag"].seconds, in_an_hour / 3 * 0.0001)
+            used["time"] = (longest if levels else total) / timeout
+            used["memory"] = (120 + max(min(HELD, united / buckets) * 400, in_an_hour * 200) / 1e6) / memory
+            used["item"] = max(min(5_000, united) * 22, buckets * 16) / 400_000
+            if levels:
+                parts, used["parts"] = 3 * 8 + 2 * buckets + 2, min(A_SPLIT, buckets) / 1_000
+                used["hops"] = (8 + levels) / 15
+                seconds = total / min(at_once, buckets) + 30
+            used["interval"] = seconds / 3600
         case "generate_content_analytics":  # a part for each shard, which does not split itself
             parts, levels = 8, 1
             seen = network.users * network.monthly / 8

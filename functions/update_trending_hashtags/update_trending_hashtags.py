@@ -1,18 +1,23 @@
 """update_trending_hashtags: which hashtags more people use this week than is usual for them.
 
-Each hour of posts becomes a *tally*: for every hashtag, as written, who used it and in how many posts. The ranking
-unites the tallies of 168 hours. A run counts from the posts only what is new since the last run, three hours before
-that, and one of 24 slices of the week, so that within a day whatever came late, was hidden or was deleted is accounted
-for wherever it stands. Nothing is ever added to a count, so that a run may be repeated, cut off and resumed, or made
-twice at once: a tally, a week and a row are written whole, and only where they differ.
+The posts of each hour become tallies (`tallies.py`): who used which tag. The ranking (`ranking.py`) unites those of 168
+hours. A run counts from the posts only what is new since the last run, three hours before that, what was marked since
+(`HourMark`), and one of 24 slices of the week, so that within a day whatever came late is accounted for wherever it
+stands. Nothing is ever added to a count, so that a run may be repeated, cut off and resumed, or made twice at once: a
+tally, a week and a row are written whole, and only where they differ.
+
+What is too much for one invocation is done in parts, by the same steps: hours are counted shard by shard, then tags
+and people are united bucket by bucket, of which one that is too large is split, and last each bucket is ranked. All of
+a tag's people are in one bucket, or, of one that very many use, shared out among parts of their own; so nobody is
+counted twice, and the sums are exact.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from math import log
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 from pynamodb.expressions.condition import Condition
 
@@ -20,47 +25,66 @@ from backbeat.models import (
     Changed,
     Hashtag,
     HashtagTally,
+    HourMark,
     Post,
     Save,
     TrendingHashtags,
     Unreadable,
-    day_keys,
+    Update,
+    delete_if,
     each,
     readable,
-    save_if,
+    shards,
     write_together,
 )
-from backbeat.posts import hashtags
-from backbeat.runtime import Run, Skipped, implementation
-from backbeat.sweeps import note_in
+from backbeat.runtime import InParts, Run, Skipped, implementation
+from backbeat.sweeps import (
+    MOST_PARTS,
+    SECONDS_TO_STOP,
+    Json,
+    PartDone,
+    Split,
+    Tally,
+    Unfinished,
+    Worked,
+    in_parts,
+    note_in,
+)
 from backbeat.tasks import update_trending_hashtags
+from ranking import MOST_HELD, Share, Tag, TooMany, Union, Week, first, path, rank
+from tallies import (
+    DIGITS,
+    HOUR,
+    WEEK,
+    Unit,
+    authors_of,
+    count,
+    entries,
+    entries_of,
+    hour_of,
+    known,
+    load_week,
+    save,
+    save_buckets,
+    save_week,
+)
 
-T = TypeVar("T")
-
-HOUR = timedelta(hours=1)
-WEEK = timedelta(days=7)
 WEEKS_BEFORE = 4
 """How many earlier weeks make up what is usual for a tag."""
 COUNTED_AGAIN = timedelta(hours=3)
 """What every run counts from the posts again: most late posts are late by minutes."""
 SLICES = 24
 """Into how many slices the hours of the week are split; a run counts one of them again."""
-LEAST_AUTHORS = 2
-"""Nobody trends alone."""
-CHANCE = 3.84
-"""The score that a tag without any rise reaches once in twenty times: chi-squared, one degree of freedom, p = 0.05."""
-ENTRIES_IN_A_CHUNK = 5_000
-"""Authors or tags in one row of tallies; DynamoDB's items hold 400 kB."""
+SETTLED = timedelta(minutes=5)
+"""How old a mark must be to go: an index may show what was changed just now as it was."""
 MOST_IN_A_TRANSACTION = 100
 """DynamoDB's limit ("TransactWriteItems")."""
-TALLIES_KEPT = timedelta(days=9)
-WEEKS_KEPT = timedelta(days=37)
 UNUSED_KEPT = timedelta(days=40)
-
-Broken = Callable[[Unreadable], object]
-"""What is told of a row that cannot be read."""
-Tally = Mapping[str, Mapping[str, int]]
-"""Who used a hashtag: by its spelling, by author, in how many posts."""
+HOPS = 13
+"""Messages from the part of the plan on, as Lambda takes 15 in a chain with the plan's: six where nothing is split but
+the week, so that buckets can split themselves seven times."""
+FORM = 2
+"""The form of the tallies, counted up where it changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +97,7 @@ class Trends:
         authors: How many people used any.
         hours_counted: Hours that were counted from the posts.
         hours_changed: Of these, how many had changed.
-        rows_written: Hashtags whose row had to be written.
+        rows_written: Hashtags whose counts had to be written.
         unreadable: Rows that cannot be read, posts' and tallies'; the log names them.
     """
 
@@ -87,413 +111,421 @@ class Trends:
 
 
 @implementation(update_trending_hashtags)
-def handle(top: int, full: bool, run: Run, only: list[str] | None = None) -> Trends | Skipped:
-    """Bring the tallies up to date, rank the week, and write what differs; or only rank some posts' hashtags."""
+def handle(top: int, full: bool, run: Run, only: list[str] | None = None) -> Trends | InParts | PartDone | Skipped:
+    """Bring the tallies up to date, rank the week, and write what differs, at once or in parts; or rank some posts."""
     if only:
         return _of_posts(only, top)
-    until = _hour(run.now)
-    board = _board()
-    if board and board.as_of > run.now:
-        return Skipped(f"a newer run, of {board.as_of:%Y-%m-%d %H:%M} UTC, has been made")
-    unreadable: Counter[str] = Counter()
-    broken = note_in(unreadable)
-    tallies = _tallies(until, broken)
-    # A tally that cannot be read does not say which hour it is of.
-    counted = _hours_to_count(until, board.as_of if board and not full and not unreadable else None)
-    changed = 0
-    for hour, tally in _count_posts(counted, broken):
-        if tally != tallies.get(hour, {}):
-            chunks = _split_tally(tally)
-            _save_chunks(_day(hour), f"T{hour:%H}", chunks, run.now, hour + TALLIES_KEPT)
-            if hour in tallies:
-                _delete_chunks(_day(hour), f"T{hour:%H}", len(chunks), run.now)
-            tallies[hour] = tally
-            changed += 1
-    week = count(tallies.values())
-    ranked = rank(week, [_week_before(until, number, run.now, full, broken) for number in range(1, WEEKS_BEFORE + 1)])
-    trending = ranked[:top]
-    written = _save_rows(week, trending, board, run.now, broken)
-    _save_week(until, week, run.now)
-    Changed.note("trending", "#")
-    _save(TrendingHashtags(tags=[asdict(trend) for trend in trending], as_of=run.now))
-    return _trends(
-        week,
-        trending,
-        hours_counted=len(counted),
-        hours_changed=changed,
-        rows_written=written,
-        unreadable=unreadable.total(),
+    plan: list[Json] = []
+    if run.part is None:
+        unreadable: Counter[str] = Counter()
+        board = _board(unreadable)
+        if board and board.as_of > run.now:
+            return Skipped(f"a newer run, of {board.as_of:%Y-%m-%d %H:%M} UTC, has been made")
+        tallies = known(hour_of(run.now) - WEEK, hour_of(run.now), note_in(unreadable))
+        to_do = _to_do(run.now, full, board, unreadable)
+        try:
+            return _at_once(run, top, to_do, tallies, Counter(unreadable))
+        except TooMany:
+            plan = [to_do | unreadable]
+    return in_parts(
+        run,
+        plan=lambda: plan,
+        work=partial(_work, run, top),
+        merge=partial(_merge, top),
+        finish=lambda tallies: _publish(run, tallies[0]),
+        hops=HOPS,
     )
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# The ranking, which is pure
-# ----------------------------------------------------------------------------------------------------------------------
+def _board(unreadable: Counter[str]) -> TrendingHashtags | None:
+    """The board of the last run; None where there is none, or it cannot be read."""
+    rows = TrendingHashtags.query("#", consistent_read=True)
+    return next(each(rows, note_in(unreadable), needs=["as_of", "tags"]), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """What a week made of one hashtag.
-
-    Attributes:
-        shown: Its spelling that most of its authors used; of equals the first in order.
-        authors: How many people used it.
-        posts: In how many posts.
-    """
-
-    shown: str
-    authors: int
-    posts: int
-
-
-@dataclass(frozen=True, slots=True)
-class Week:
-    """The hashtags of seven days.
-
-    Attributes:
-        authors: How many people used any.
-        tags: Each by its folded form.
-    """
-
-    authors: int
-    tags: Mapping[str, Tag]
-
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """A hashtag's place in the ranking, and how it came by it.
-
-    Attributes:
-        tag: Its folded form.
-        shown: Its spelling.
-        authors: People who used it in the week.
-        posts: Posts it was in.
-        usual: People who would have used it had the week been like those before; None where none is known.
-        score: How surprising the rise above `usual` is (see `surprise`), or 0 where it may be chance.
-        why: The same as a sentence.
-    """
-
-    tag: str
-    shown: str
-    authors: int
-    posts: int
-    usual: float | None
-    score: float
-    why: str
-
-
-def count(tallies: Iterable[Tally]) -> Week:
-    """Unite the tallies of a week's hours: whoever used a tag in several of them is one author."""
-    spellings: dict[str, dict[str, set[str]]] = {}
-    posts: Counter[str] = Counter()
-    everyone: set[str] = set()
-    for tally in tallies:
-        for shown, authors in tally.items():
-            tag = hashtags.fold(shown)
-            spellings.setdefault(tag, {}).setdefault(shown, set()).update(authors)
-            posts[tag] += sum(authors.values())
-            everyone.update(authors)
-    tags = {}
-    for tag, written in spellings.items():
-        shown = min(written, key=lambda spelling: (-len(written[spelling]), spelling))
-        tags[tag] = Tag(shown, len(set().union(*written.values())), posts[tag])
-    return Week(len(everyone), tags)
-
-
-def surprise(observed: int, of: int, before: int, of_before: int) -> float:
-    """The log-likelihood ratio G² of a count against its own past: 0 where it is as usual, and growing with the rise.
-
-    For the counts a and b of audiences of c and d people, with the expected counts E1 = c(a+b)/(c+d) and
-    E2 = d(a+b)/(c+d), it is 2(a ln(a/E1) + b ln(b/E2)). See T. Dunning, "Accurate Methods for the Statistics of
-    Surprise and Coincidence", Computational Linguistics 19(1), 1993; the form is that of P. Rayson and R. Garside,
-    "Comparing Corpora using Frequency Profiling", 2000. Unlike a ratio it holds for small counts and for a past of
-    zero: two people instead of one are less surprising than two hundred instead of one hundred. A fall counts as 0.
-
-    Args:
-        observed: People who used the tag this week.
-        of: People who used any tag this week.
-        before: The same as `observed`, summed over earlier weeks.
-        of_before: The same as `of`, summed over earlier weeks.
-    """
-    if not observed or not of_before or observed * of_before <= before * of:
-        return 0.0
-    share = (observed + before) / (of + of_before)
-    return 2 * sum(a * log(a / (n * share)) for a, n in ((observed, of), (before, of_before)) if a)
-
-
-def rank(week: Week, before: Sequence[Week]) -> list[Trend]:
-    """Every tag that at least two people used, those first that rise most above their own past.
-
-    A rise that chance alone would explain once in twenty times counts as none, so a large tag that is always there
-    does not come before a small one that is new. Of equal scores, also where nothing rises or no earlier week
-    is known, the tag of more people comes first, then the first in order.
-
-    Args:
-        week: The seven days to rank.
-        before: The weeks before them, as far as they are known.
-    """
-    of_before = sum(earlier.authors for earlier in before)
-    trends = []
-    for tag, now in week.tags.items():
-        if now.authors < LEAST_AUTHORS:
-            continue
-        past = sum(earlier.tags[tag].authors for earlier in before if tag in earlier.tags)
-        usual = past * week.authors / of_before if of_before else None
-        score = surprise(now.authors, week.authors, past, of_before)
-        if score < CHANCE:
-            score = 0.0
-        trends.append(Trend(tag, now.shown, now.authors, now.posts, usual, score, _why(now, usual, score)))
-    return sorted(trends, key=lambda trend: (-trend.score, -trend.authors, trend.tag))
-
-
-def _why(now: Tag, usual: float | None, score: float) -> str:
-    """A tag's place in words."""
-    people = f"{now.authors:,} people in 7 days"
-    if usual is None:
-        return f"{people}; no earlier week is known"
-    if not usual:
-        return f"{people}, none in the weeks before"
-    if not score:
-        return f"{people}, where {usual:,.1f} are usual"
-    return f"{people}, {now.authors / usual:,.1f} times its usual {usual:,.1f}"
+def _to_do(now: datetime, full: bool, board: TrendingHashtags | None, unreadable: Counter[str]) -> dict[str, Any]:
+    """What a run is to do, as JSON: the hours and weeks to count, and the last run, by which it knows what differs."""
+    until = hour_of(now)
+    marks = {row.hour: row.at.isoformat() for row in HourMark.query("again", consistent_read=True)}
+    # A tally that cannot be read does not say which hour it is of.
+    usable = board and board.form == FORM and not full and not unreadable
+    hours = _hours_to_count(until, board.as_of if board and usable else None, marks)
+    ends = [until.replace(hour=0) - WEEK * number for number in range(1, WEEKS_BEFORE + 1)]
+    return {
+        "hours": [_number(hour) for hour in hours],
+        "marks": marks,
+        "ends": [end.isoformat() for end in ends],
+        "missing": [end.isoformat() for end in ends if full or authors_of(end, note_in(unreadable)) is None],
+        "last": board.as_of.isoformat() if board else None,
+        "marked": [entry["tag"] for entry in board.tags] if board else [],
+        "changed": {},
+    }
 
 
 def _of_posts(post_ids: Sequence[str], top: int) -> Trends:
     """Rank the hashtags of some posts by themselves; nothing is written."""
-    tally: dict[str, Counter[str]] = defaultdict(Counter)
     unreadable: Counter[str] = Counter()
-    for post in readable(Post, post_ids, note_in(unreadable), needs=["author_id"]):
-        for tag in post.hashtags or ():
-            tally[tag][post.author_id] += 1
-    week = count([tally])
-    return _trends(week, rank(week, [])[:top], unreadable=unreadable.total())
-
-
-def _trends(
-    week: Week,
-    trending: Sequence[Trend],
-    *,
-    hours_counted: int = 0,
-    hours_changed: int = 0,
-    rows_written: int = 0,
-    unreadable: int,
-) -> Trends:
+    posts = readable(Post, post_ids, note_in(unreadable), needs=["author_id"])
+    week = _united([(tag, post.author_id, 1) for tag in post.hashtags or ()] for post in posts)
     return Trends(
-        trending=[f"#{trend.shown}: {trend.why}" for trend in trending],
+        trending=[f"#{trend.shown}: {trend.why}" for trend in rank(week, {}, 0, top)],
         tags=len(week.tags),
         authors=week.authors,
-        hours_counted=hours_counted,
-        hours_changed=hours_changed,
-        rows_written=rows_written,
-        unreadable=unreadable,
+        hours_counted=0,
+        hours_changed=0,
+        rows_written=0,
+        unreadable=unreadable.total(),
     )
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# Hours and their tallies
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-def _hour(time: datetime) -> datetime:
-    return time.replace(minute=0, second=0, microsecond=0)
-
-
-def _day(hour: datetime) -> str:
-    return f"{hour:%Y-%m-%d}"
-
-
-def _hours_to_count(until: datetime, last: datetime | None) -> list[datetime]:
+def _hours_to_count(until: datetime, last: datetime | None, marks: Iterable[str] = ()) -> list[datetime]:
     """The hours of the week before `until` that are counted from the posts: those since the last run, and its slices.
 
-    Before that three hours, and a slice for each hour since, so that one that a missed run had to count is counted.
+    Before that three hours, a slice for each hour since, so that one that a missed run had to count is counted, and
+    those that are marked.
     """
     hours = [until - HOUR * ago for ago in range(WEEK // HOUR, 0, -1)]
     if last is None:
         return hours
     per_slice = len(hours) // SLICES
-    turns = {(_number(until) - missed) % SLICES for missed in range(max(1, (until - _hour(last)) // HOUR))}
+    turns = {(_number(until) - missed) % SLICES for missed in range(max(1, (until - hour_of(last)) // HOUR))}
     since = last - COUNTED_AGAIN
-    return [hour for hour in hours if hour >= since or _number(hour) // per_slice % SLICES in turns]
+    return [
+        hour
+        for hour in hours
+        if hour >= since or _number(hour) // per_slice % SLICES in turns or f"{hour:%Y-%m-%dT%H}" in {*marks}
+    ]
 
 
 def _number(hour: datetime) -> int:
     return int(hour.timestamp()) // 3600
 
 
-def _count_posts(hours: Sequence[datetime], broken: Broken) -> Iterator[tuple[datetime, Tally]]:
-    """Each hour's tally, counted from its public posts; hours that follow each other are read in one go."""
-    start = 0
-    for end in range(1, len(hours) + 1):
-        if end < len(hours) and hours[end] == hours[end - 1] + HOUR and _day(hours[end]) == _day(hours[start]):
-            continue
-        read: dict[datetime, dict[str, Counter[str]]] = {hour: defaultdict(Counter) for hour in hours[start:end]}
-        for post in _tagged_posts(hours[start], hours[end - 1] + HOUR, broken):
-            for tag in sorted(post.hashtags)[: hashtags.MOST_TAGS]:  # rows that are older may have more
-                read[_hour(post.tagged_at)][tag][post.author_id] += 1
-        yield from read.items()
-        start = end
+def _hour(number: int) -> datetime:
+    return datetime.fromtimestamp(number * 3600, UTC)
 
 
-def _tagged_posts(start: datetime, end: datetime, broken: Broken) -> Iterator[Post]:
-    """The public posts with hashtags from `start` up to but not including `end`, both on one day."""
-    for partition in day_keys(start.date()):
-        times = Post.tagged_at.between(start, end - timedelta(microseconds=1))
-        posts = each(Post.tagged_by_day.query(partition, times), broken, needs=["author_id"])
-        yield from (post for post in posts if post.visibility == "public" and post.hashtags)
-
-
-def _tallies(until: datetime, broken: Broken) -> dict[datetime, Tally]:
-    """The stored tallies of the week before `until`, by hour."""
-    first = until - WEEK
-    tallies: dict[datetime, dict[str, dict[str, int]]] = {}
-    for days in range(8):
-        day = first + timedelta(days=days)
-        for chunk, content in _unpacked(_day(day), broken):
-            hour = day.replace(hour=int(chunk[1:3]))
-            if first <= hour < until:
-                tally = tallies.setdefault(hour, {})
-                for tag, authors in content.items():
-                    tally.setdefault(tag, {}).update(authors)
-    return dict(tallies)
-
-
-def _unpacked(period: str, broken: Broken) -> Iterator[tuple[str, Any]]:
-    """The names and contents of a period's chunks that can be read."""
-    for row in each(HashtagTally.query(period, consistent_read=True), broken):
-        try:
-            yield row.chunk, row.unpack()
-        except Unreadable as error:
-            broken(error)
-
-
-def _split_tally(tally: Tally) -> list[Any]:
-    """A tally in chunks that rows can hold."""
-    entries = sorted((tag, author, posts) for tag, authors in tally.items() for author, posts in authors.items())
-    chunks = []
-    for some in _chunked(entries):
-        chunk: dict[str, dict[str, int]] = {}
-        for tag, author, posts in some:
-            chunk.setdefault(tag, {})[author] = posts
-        chunks.append(chunk)
-    return chunks
+def _in_a_row(numbers: Sequence[int]) -> Iterator[list[datetime]]:
+    """Hours by those that follow each other on one day, which are read in one go."""
+    some: list[datetime] = []
+    for hour in map(_hour, numbers):
+        if some and (hour != some[-1] + HOUR or hour.date() != some[0].date()):
+            yield some
+            some = []
+        some.append(hour)
+    if some:
+        yield some
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Weeks, rows and the ranking
+# At once
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _week_before(until: datetime, number: int, now: datetime, full: bool, broken: Broken) -> Week:
-    """The week that ended so many weeks before the last midnight, as it was counted then, or else from its posts."""
-    end = until.replace(hour=0) - WEEK * number
-    stored = None if full else _load_week(end, broken)
-    if stored is None:
-        hours = [end - HOUR * ago for ago in range(WEEK // HOUR, 0, -1)]
-        stored = count(tally for _, tally in _count_posts(hours, broken))
-        _save_week(end, stored, now)
-    return stored
+def _at_once(
+    run: Run, top: int, to_do: dict[str, Any], tallies: dict[Unit, HashtagTally], unreadable: Counter[str]
+) -> Trends:
+    """Make the whole run.
+
+    Raises:
+        TooMany: It is too much for one invocation. What it has done by then is done, and noted in `to_do`.
+    """
+    if sum(int(row.entries or 0) for row in tallies.values()) > MOST_HELD:
+        raise TooMany
+    until, broken = hour_of(run.now), note_in(unreadable)
+    for hours in _in_a_row(to_do["hours"]):
+        for shard in shards():
+            for unit, tally in _in_time(run, count(hours, shard, broken)):
+                if row := save(unit, tally, tallies.get(unit), run.now):
+                    tallies[unit] = row
+                    to_do["changed"][unit[0].isoformat()] = 1
+    week = _united(_in_time(run, entries(tallies, "", run.now, broken)))
+    for end in map(datetime.fromisoformat, to_do["missing"]):
+        counted = (
+            entries_of(tally)
+            for hours in _in_a_row(_numbers_of(end))
+            for shard in shards()
+            for _, tally in _in_time(run, count(hours, shard, broken))
+        )
+        save_week(end, "", _united(counted), run.now)
+    written, after = _write_rows(run, "", week, to_do, None, broken)
+    if after:
+        raise TooMany
+    save_week(until, "", week, run.now)
+    trends = _rank(run, top, [""], week.authors, to_do["ends"], broken)
+    found = {"weeks": {until.isoformat(): {"authors": week.authors}}, "tags": len(week.tags), "rows": written}
+    return _publish(run, {**to_do, **found, **unreadable, "top": trends})
 
 
-def _load_week(end: datetime, broken: Broken) -> Week | None:
-    """A week as it was stored; None where it was not, or not all of it can be read."""
-    unread: list[Unreadable] = []
-    chunks = [chunk for _, chunk in _unpacked(_week_key(end), unread.append)]
-    for error in unread:
-        broken(error)
-    if not chunks or unread:
-        return None
-    tags = {tag: Tag(*counts) for chunk in chunks for tag, counts in chunk["tags"].items()}
-    return Week(chunks[0]["authors"], tags)
+def _in_time(run: Run, steps: Iterable[Any]) -> Iterator[Any]:
+    for step in steps:
+        if run.seconds_left < SECONDS_TO_STOP:
+            raise TooMany
+        yield step
 
 
-def _save_week(end: datetime, week: Week, now: datetime) -> None:
-    entries = [(tag, [week.tags[tag].shown, week.tags[tag].authors, week.tags[tag].posts]) for tag in sorted(week.tags)]
-    empty = {"authors": 0, "tags": {}}  # a week without hashtags is known to be one
-    chunks = [{"authors": week.authors, "tags": dict(some)} for some in _chunked(entries)] or [empty]
-    _save_chunks(_week_key(end), "", chunks, now, end + WEEKS_KEPT)
-    _delete_chunks(_week_key(end), "", len(chunks), now)
+def _united(some: Iterable[Iterable[Any]]) -> Week:
+    union = Union()
+    for each_one in some:
+        union.add(each_one)
+    if union.aside:
+        raise TooMany
+    return union.week()
 
 
-def _week_key(end: datetime) -> str:
-    return f"week to {end:%Y-%m-%dT%H}"
+# ----------------------------------------------------------------------------------------------------------------------
+# In parts
+# ----------------------------------------------------------------------------------------------------------------------
 
 
-def _board() -> TrendingHashtags | None:
+def _work(run: Run, top: int, spec: Json, cursor: Any, tally: Tally) -> Worked:
+    """Do one part, of whichever kind."""
+    unreadable: Counter[str] = Counter()
+    match spec:
+        case {"count": numbers, "shard": shard}:
+            return _count(run, numbers, shard, unreadable)
+        case {"only": only, "week": end, "bucket": bucket}:
+            return _share(run, datetime.fromisoformat(end), bucket, only)
+        case {"week": _}:
+            return _unite(run, spec, cursor or {}, tally, unreadable)
+        case {"rank": buckets, "of": of, "ends": ends}:
+            return {"top": _rank(run, top, buckets, of, ends, note_in(unreadable)), **unreadable}
+    return _next(run, spec, cursor, tally)
+
+
+def _next(run: Run, to_do: Json, cursor: Any, tally: Tally) -> Worked:
+    """Have the hours counted; once they are, the weeks united; then the buckets ranked."""
+    until = hour_of(run.now).isoformat()
+    weeks = [until, *to_do["missing"]] if cursor != "ranked" else []
+    if cursor is None:
+        older = {number for end in to_do["missing"] for number in _numbers_of(datetime.fromisoformat(end))}
+        hours = [*_in_a_row(sorted({*to_do["hours"], *older}))]
+        parts = [{"count": [*map(_number, some)], "shard": shard} for some in hours for shard in shards()]
+        return Split(parts, to_do, cursor="unite")
+    if cursor == "unite":
+        compared = {"last": to_do["last"], "marked": to_do["marked"]}
+        parts = [{"week": end, "bucket": "", **(compared if end == until else {})} for end in weeks]
+        return Split(parts, tally, cursor="rank")
+    if cursor == "rank":
+        for end in weeks:
+            found = tally["weeks"][end]
+            save_buckets(datetime.fromisoformat(end), found["authors"], found["buckets"], run.now)
+        buckets = sorted(tally["weeks"][until]["buckets"])
+        size = -(-len(buckets) // MOST_PARTS)
+        ranked = {"of": tally["weeks"][until]["authors"], "ends": to_do["ends"]}
+        parts = [{"rank": buckets[at : at + size], **ranked} for at in range(0, len(buckets), size)]
+        return Split(parts, tally, cursor="ranked")
+    return tally
+
+
+def _numbers_of(end: datetime) -> range:
+    """The hours of the week that ends then."""
+    return range(_number(end - WEEK), _number(end))
+
+
+def _count(run: Run, numbers: Sequence[int], shard: int, unreadable: Counter[str]) -> Worked:
+    """Count hours of one shard; where that takes too long, each of the others is counted by a part of its own."""
+    hours = [_hour(number) for number in numbers]
+    tallies = known(hours[0], hours[-1] + HOUR, _told)
+    changed: dict[str, int] = {}
+    for at, (unit, tally) in enumerate(count(hours, shard, note_in(unreadable))):
+        if save(unit, tally, tallies.get(unit), run.now):
+            changed[unit[0].isoformat()] = 1
+        if run.seconds_left < SECONDS_TO_STOP and at + 1 < len(numbers):
+            parts = [{"count": [number], "shard": shard} for number in numbers[at + 1 :]]
+            return Split(parts, {"changed": changed, **unreadable})
+    return {"changed": changed, **unreadable}
+
+
+def _unite(run: Run, spec: Json, cursor: Mapping[str, Any], tally: Tally, unreadable: Counter[str]) -> Worked:
+    """Count the tags and the people of a bucket of a week; of this one, write the rows of hashtags that differ."""
+    end, bucket = datetime.fromisoformat(spec["week"]), spec["bucket"]
+    tallies = known(end - WEEK, end, _told)
+    size = sum(int(row.entries or 0) for row in tallies.values()) >> len(bucket)
+    if not cursor and size > MOST_HELD:
+        return _split(spec, size)
+    passed, union = cursor.get("passed", []), Union(bucket, cursor.get("passed", []))
     try:
-        return TrendingHashtags.get("#", consistent_read=True)
-    except TrendingHashtags.DoesNotExist:
-        return None
-
-
-def _save_rows(
-    week: Week, trending: Sequence[Trend], board: TrendingHashtags | None, now: datetime, broken: Broken
-) -> int:
-    """Write the rows of the hashtags whose counts or mark differ from the last run's; return how many."""
-    marked = {trend.tag for trend in trending}
-    was_marked: dict[str, str] = {}
-    old: Mapping[str, Tag] = {}
-    if board:
-        was_marked = {entry["tag"]: entry["shown"] for entry in board.tags}
-        old_week = _load_week(_hour(board.as_of), broken)
-        old = old_week.tags if old_week else {}
-    rows: list[Hashtag] = []
-    for tag in sorted({*was_marked, *old, *week.tags}):
-        before, after = old.get(tag), week.tags.get(tag)
-        if before == after and (tag in marked) == (tag in was_marked):
-            continue
-        unused = Tag(before.shown if before else was_marked.get(tag, tag), authors=0, posts=0)
-        row = Hashtag(tag, **asdict(after or unused), trending=tag in marked, as_of=now)
-        if not after:
-            row.expires = now + UNUSED_KEPT
-        rows.append(row)
-    return _save_all(rows)
-
-
-def _save_all(rows: Sequence[Hashtag]) -> int:
-    """Write rows, a hundred to a transaction, but for those that a newer run has written; return how many."""
+        for some in entries(tallies, bucket, run.now, note_in(unreadable)):
+            union.add(some)
+    except TooMany:
+        return _split(spec, size)
+    if union.aside:
+        parts = [
+            {"week": spec["week"], "bucket": path(tag)[: len(bucket)], "only": [tag, number, shares]}
+            for tag, found in union.aside.items()
+            for shares in [1 + 2 * found // MOST_HELD]
+            for number in range(shares)
+        ]
+        return Split(parts, tally, cursor={"passed": [*passed, *union.aside]})
+    shared = {tag: Share(**share).tag() for tag, share in tally.get("shares", {}).items()}
+    week = union.week()
+    week = Week(week.authors, {**week.tags, **shared})
     written = 0
+    if "last" in spec:
+        written, after = _write_rows(run, bucket, week, spec, cursor.get("after"), note_in(unreadable))
+        written += tally.get("rows", 0)
+        if after:
+            return Unfinished({"passed": passed, "after": after}, {**tally, "rows": written})
+    save_week(end, bucket, week, run.now)
+    counted = {"tags": len(week.tags), "rows": written} if "last" in spec else {}
+    return {"weeks": {spec["week"]: {"authors": week.authors, "buckets": [bucket]}}, **counted, **unreadable}
+
+
+def _split(spec: Json, size: int) -> Split:
+    """Split a bucket, as far as its size asks for."""
+    digits = DIGITS
+    while size >> digits > MOST_HELD // 2 and digits < 2 * DIGITS:
+        digits += DIGITS
+    below = [f"{number:0{digits}b}" for number in range(1 << digits)]
+    return Split([{**spec, "bucket": spec["bucket"] + digits} for digits in below], {})
+
+
+def _share(run: Run, end: datetime, bucket: str, only: Sequence[Any]) -> Tally:
+    """Count a share of the people who use one hashtag."""
+    tag, number, shares = only
+    union = Union(only=(tag, number, shares))
+    for some in entries(known(end - WEEK, end, _told), path(tag)[: len(bucket)], run.now, _told):
+        union.add(some)
+    return {"shares": {tag: asdict(share) for tag, share in union.shares().items()}}
+
+
+def _told(error: Unreadable) -> None:
+    """What other steps have noted already."""
+
+
+def _merge(top: int, tallies: Iterable[Tally]) -> Tally:
+    """Add up what parts have counted; of their trends the first ones are kept."""
+    total: Tally = {}
+    for tally in tallies:
+        total = _sum(total, tally)
+    return {**total, "top": first(total["top"], top)} if "top" in total else total
+
+
+def _sum(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    total = dict(one)
+    for name, value in other.items():
+        if name not in total:
+            total[name] = value
+        else:
+            total[name] = _sum(total[name], value) if isinstance(value, Mapping) else total[name] + value
+    return total
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Rows of hashtags, the ranking, and the board
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _write_rows(
+    run: Run, bucket: str, week: Week, compared: Mapping[str, Any], after: str | None, broken: Any
+) -> tuple[int, str | None]:
+    """Write the rows of a bucket's hashtags whose counts differ from the last run's, in order, as far as time allows.
+
+    They stay marked as they are until the board says otherwise.
+
+    Returns:
+        How many were written, and after which one it stopped.
+    """
+    rows: list[Hashtag] = []
+    new = dict(week.tags)
+    old = load_week(_week_of(compared["last"]), bucket, broken) if compared["last"] else iter(())
+    for tag, before in old:
+        now = new.pop(tag, None)
+        if now is None:
+            rows.append(Hashtag(tag, shown=before.shown, authors=0, posts=0, expires=run.now + UNUSED_KEPT))
+        elif now != before:
+            rows.append(Hashtag(tag, **asdict(now)))
+    rows += (Hashtag(tag, **asdict(now)) for tag, now in new.items())
+    rows = sorted((row for row in rows if after is None or row.tag > after), key=lambda row: row.tag)
+    marked, written = {*compared["marked"]}, 0
     for start in range(0, len(rows), MOST_IN_A_TRANSACTION):
-        saves = [Save(row, _not_newer(row)) for row in rows[start : start + MOST_IN_A_TRANSACTION]]
-        while saves and (unmet := write_together(*saves)):
-            saves = [save for save in saves if save not in unmet]
-        written += len(saves)
-    return written
+        if start and run.seconds_left < SECONDS_TO_STOP:
+            return written, rows[start - 1].tag
+        some = rows[start : start + MOST_IN_A_TRANSACTION]
+        for row in some:
+            row.trending, row.as_of = row.tag in marked, run.now
+        written += _save_rows(some)
+    return written, None
 
 
-def _save(row: TrendingHashtags | HashtagTally) -> bool:
-    """Write a row unless a newer run has; return whether it was written."""
-    return save_if(row, _not_newer(row))
+def _week_of(time: str) -> datetime:
+    """The end of the week that a run of some time ranked."""
+    return hour_of(datetime.fromisoformat(time))
 
 
-def _not_newer(row: Hashtag | TrendingHashtags | HashtagTally) -> Condition:
-    as_of = type(row).as_of
-    older: Condition = as_of.does_not_exist() | (as_of <= row.as_of)
+def _save_rows(rows: Sequence[Hashtag]) -> int:
+    """Write rows in one transaction, but for those that a newer run has written; return how many."""
+    saves = [Save(row, _not_newer(Hashtag, row.as_of)) for row in rows]
+    while saves and (unmet := write_together(*saves)):
+        saves = [save for save in saves if save not in unmet]
+    return len(saves)
+
+
+def _rank(run: Run, top: int, buckets: Sequence[str], of: int, ends: Sequence[str], broken: Any) -> list[Any]:
+    """The first trends of some buckets."""
+    until, before = hour_of(run.now), [datetime.fromisoformat(end) for end in ends]
+    authors = {end: authors_of(end, _told) for end in before}
+    found: list[Any] = []
+    for bucket in buckets:
+        tags: dict[str, Tag] = dict(load_week(until, bucket, broken))
+        past: Counter[str] = Counter()
+        for end in (end for end in before if authors[end] is not None):
+            for tag, counts in load_week(end, bucket, broken):
+                if tag in tags:
+                    past[tag] += counts.authors
+        known_before = sum(number or 0 for number in authors.values())
+        found = first([*found, *map(asdict, rank(Week(of, tags), past, known_before, top))], top)
+    return found
+
+
+def _publish(run: Run, found: Tally) -> Trends:
+    """Put up the board, with the marks of the hashtags that come to it and leave it; return what the run came to."""
+    unreadable: Counter[str] = Counter()
+    board = _board(unreadable)
+    trends = found.get("top", [])
+    marked, was = {trend["tag"] for trend in trends}, {entry["tag"] for entry in board.tags} if board else set()
+    Changed.note("trending", "#")
+    new = TrendingHashtags(tags=trends, as_of=run.now, form=FORM)
+    put = Save(new, None if unreadable else _not_newer(TrendingHashtags, run.now))
+    changes = [
+        Update(
+            Hashtag(tag),
+            [Hashtag.trending.set(tag in marked), Hashtag.as_of.set(run.now)],
+            Hashtag.shown.exists() & _not_newer(Hashtag, run.now),
+        )
+        for tag in sorted(marked ^ was)
+    ]
+    while changes[MOST_IN_A_TRANSACTION - 1 :]:  # the board comes with the last of them
+        _write(changes[: MOST_IN_A_TRANSACTION - 1])
+        changes = changes[MOST_IN_A_TRANSACTION - 1 :]
+    _write([put, *changes])
+    for hour, at in found["marks"].items():
+        if datetime.fromisoformat(at) <= run.now - SETTLED:
+            delete_if(HourMark(hour=hour), HourMark.at == datetime.fromisoformat(at))
+    week = hour_of(run.now) - WEEK
+    return Trends(
+        trending=[f"#{trend['shown']}: {trend['why']}" for trend in trends],
+        tags=found["tags"],
+        authors=found["weeks"][hour_of(run.now).isoformat()]["authors"],
+        hours_counted=len(found["hours"]),
+        hours_changed=sum(datetime.fromisoformat(hour) >= week for hour in found.get("changed", ())),
+        rows_written=found["rows"],
+        unreadable=found.get("unreadable", 0),
+    )
+
+
+def _write(writes: list[Any]) -> None:
+    """Write what nothing newer stands against; nothing at all where that is so of the board."""
+    while writes and (unmet := write_together(*writes)):
+        if any(isinstance(write, Save) for write in unmet):
+            return
+        writes = [write for write in writes if write not in unmet]
+
+
+def _not_newer(model: Any, now: datetime) -> Condition:
+    older: Condition = model.as_of.does_not_exist() | (model.as_of <= now)
     return older
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Chunks: what is larger than one row
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-def _chunked(entries: Sequence[T]) -> list[Sequence[T]]:
-    """Entries by as many as fit a row."""
-    return [entries[at : at + ENTRIES_IN_A_CHUNK] for at in range(0, len(entries), ENTRIES_IN_A_CHUNK)]
-
-
-def _save_chunks(period: str, prefix: str, chunks: Sequence[Any], now: datetime, expires: datetime) -> None:
-    """Write chunks, numbered under a prefix."""
-    for number, chunk in enumerate(chunks):
-        packed = HashtagTally.pack(chunk)
-        _save(HashtagTally(period, f"{prefix}#{number:03}", packed=packed, as_of=now, expires=expires))
-
-
-def _delete_chunks(period: str, prefix: str, first: int, now: datetime) -> None:
-    """Delete the chunks from a number on, which a larger whole has left, but for those of a newer run."""
-    left = HashtagTally.chunk.between(f"{prefix}#{first:03}", f"{prefix}#999")
-    for row in HashtagTally.query(period, left, consistent_read=True, attributes_to_get=["period", "chunk", "as_of"]):
-        if row.as_of <= now:
-            row.delete()
 
 
 lambda_handler = handle.lambda_handler

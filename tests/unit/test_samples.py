@@ -94,7 +94,7 @@ def ordered(value: dict[str, Any]) -> Any:
 
 def fits(model: Any, row: dict[str, Any]) -> bool:
     """Whether a row of a table is one of a model's, by its key, as several share tables."""
-    key = str(row.get("task_day", row.get("series", row.get("tag", {}))).get("S", ""))
+    key = str(next((row[name]["S"] for name in ("task_day", "series", "tag", "period") if name in row), ""))
     match model.__name__:
         case "DayTotals":
             return key.startswith("totals#")
@@ -122,6 +122,10 @@ def fits(model: Any, row: dict[str, Any]) -> bool:
             return key == "#"
         case "Hashtag":
             return key != "#"
+        case "HourMark":
+            return key == "again"
+        case "HashtagTally":
+            return key != "again"
     return True
 
 

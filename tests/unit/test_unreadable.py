@@ -20,7 +20,20 @@ import update_user_statistics
 from backbeat import ledger, models, sweeps
 from backbeat.logs import logger
 from backbeat.mail import deliveries
-from backbeat.models import Comment, Delivery, HashtagTally, Post, Row, RunRecord, Token, User, Watermark, day_key
+from backbeat.models import (
+    Comment,
+    Delivery,
+    Hashtag,
+    HashtagTally,
+    Post,
+    Row,
+    RunRecord,
+    Token,
+    TrendingHashtags,
+    User,
+    Watermark,
+    day_key,
+)
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -186,6 +199,33 @@ def test_trends(named: list[str]) -> None:
     result = run_at(update_trending_hashtags.handle, queue, NOW + timedelta(hours=1))
     assert (result["tags"], result["authors"]) == (1, 2)
     assert all(row.unpack() is not None for row in HashtagTally.query("2026-11-01"))
+
+
+@pytest.mark.parametrize(("attribute", "value"), [("as_of", NO_DATE), ("tags", {"S": "no JSON"}), ("tags", MISSING)])
+def test_a_board_is_put_up_anew(named: list[str], attribute: str, value: Any) -> None:
+    queue = Queue(f"{STACK}-analytics-update_trending_hashtags")
+    for number, user in enumerate(("ann", "bob", "cid")):
+        Post.new(f"p{number}", author_id=user, text="Of #hills", created_at=NOW - DAY).save()
+    run_at(update_trending_hashtags.handle, queue, NOW)
+    board = TrendingHashtags.get("#").tags
+    spoil(TrendingHashtags(), attribute, value)
+    result = run_at(update_trending_hashtags.handle, queue, NOW + timedelta(hours=1))
+    assert (result["unreadable"], result["hours_counted"]) == (1, 168)
+    assert TrendingHashtags.get("#").tags == board
+    assert Hashtag.get("hills").trending
+    assert any("TrendingHashtags '#' cannot be read: " in why for why in named)
+
+
+def test_a_large_tally_that_lost_a_row_is_counted_anew(named: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallies.ENTRIES_IN_A_ROW", 1)
+    queue = Queue(f"{STACK}-analytics-update_trending_hashtags")
+    for number, user in enumerate(("ann", "bob", "cid")):
+        Post.new(f"p{number}", author_id=user, text="Of #hills", created_at=NOW - DAY).save()
+    run_at(update_trending_hashtags.handle, queue, NOW)
+    next(row for row in HashtagTally.scan() if row.split is None and "hills" in row.unpack()).delete()
+    runs = [run_at(update_trending_hashtags.handle, queue, NOW + timedelta(hours=hours)) for hours in (1, 2)]
+    assert [(run["tags"], run["unreadable"]) for run in runs] == [(0, 1), (1, 0)]
+    assert any("lacks a row" in why for why in named)
 
 
 def test_the_digest(outbox: Outbox, named: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

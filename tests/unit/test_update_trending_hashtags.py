@@ -1,20 +1,27 @@
 """update_trending_hashtags: the ranking by itself, and whole runs against an independent count over the raw rows."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from support import STACK, Calls, Context, Queue, event
+from hypothesis import given
+from hypothesis.strategies import integers, lists, sampled_from, tuples
+from support import STACK, Calls, Context, Queue, event, function_environment, run_at
 
+import ranking
+import tallies
 import update_trending_hashtags as trending
 from backbeat.messages import Message
-from backbeat.models import Hashtag, HashtagTally, Post, RunRecord, TrendingHashtags, day_key
+from backbeat.models import Hashtag, HashtagTally, HourMark, Post, RunRecord, SweepRun, TrendingHashtags, day_key
 from backbeat.posts.hashtags import fold
 from backbeat.runtime import Run
-from update_trending_hashtags import CHANCE, Tag, Week, count, handle, rank, surprise
+from backbeat.sweeps import Split, Unfinished
+from ranking import CHANCE, Tag, Trend, Union, Week, rank, surprise
+from update_trending_hashtags import handle
 
 NOW = datetime(2026, 11, 1, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -23,6 +30,20 @@ DAY = timedelta(days=1)
 
 def week(authors: int, **tags: int) -> Week:
     return Week(authors, {tag: Tag(tag, of, of) for tag, of in tags.items()})
+
+
+def count(hours: Iterable[Mapping[str, Mapping[str, int]]]) -> Week:
+    union = Union()
+    for hour in hours:
+        union.add(tallies.entries_of({(tag, who): of for tag, people in hour.items() for who, of in people.items()}))
+    return union.week()
+
+
+def ranked(week: Week, before: Sequence[Week]) -> list[Trend]:
+    past = Counter(dict.fromkeys(week.tags, 0))
+    for earlier in before:
+        past.update({tag: of.authors for tag, of in earlier.tags.items()})
+    return rank(week, past, sum(earlier.authors for earlier in before), 100)
 
 
 # ---- The ranking -----------------------------------------------------------------------------------------------------
@@ -51,9 +72,9 @@ def test_the_score_is_the_published_one() -> None:
 def test_what_rises_comes_before_what_is_always_there() -> None:
     now = week(1000, always=400, rising=40, new=8, falling=50)
     usual = week(1000, always=400, rising=10, falling=100)
-    ranked = rank(now, [usual] * 4)
-    assert [trend.tag for trend in ranked] == ["rising", "new", "always", "falling"]
-    assert [trend.why for trend in ranked] == [
+    trends = ranked(now, [usual] * 4)
+    assert [trend.tag for trend in trends] == ["rising", "new", "always", "falling"]
+    assert [trend.why for trend in trends] == [
         "40 people in 7 days, 4.0 times its usual 10.0",
         "8 people in 7 days, none in the weeks before",
         "400 people in 7 days, where 400.0 are usual",
@@ -62,26 +83,90 @@ def test_what_rises_comes_before_what_is_always_there() -> None:
 
 
 def test_growth_of_the_whole_network_is_no_trend() -> None:
-    (trend,) = rank(week(2000, always=800), [week(1000, always=400)] * 4)
+    (trend,) = ranked(week(2000, always=800), [week(1000, always=400)] * 4)
     assert (trend.score, trend.usual) == (0, 800)
 
 
 def test_chance_is_no_trend() -> None:
-    (trend,) = rank(week(1000, steady=420), [week(1000, steady=400)] * 4)
+    (trend,) = ranked(week(1000, steady=420), [week(1000, steady=400)] * 4)
     assert 0 < surprise(420, 1000, 1600, 4000) < CHANCE
     assert trend.score == 0
 
 
 def test_nobody_trends_alone() -> None:
     spam = {"BuyNow": {"spammer": 5_000}}
-    ranked = rank(count([spam] * 168 + [{"tea": {"ann": 1, "bob": 1}}]), [])
-    assert [trend.tag for trend in ranked] == ["tea"]
+    trends = ranked(count([spam] * 168 + [{"tea": {"ann": 1, "bob": 1}}]), [])
+    assert [trend.tag for trend in trends] == ["tea"]
 
 
 def test_ties_go_by_tag_and_without_a_past_by_people() -> None:
-    ranked = rank(week(50, zebra=5, ant=5, bee=7, cat=5), [])
-    assert [trend.tag for trend in ranked] == ["bee", "ant", "cat", "zebra"]
-    assert ranked[0].why == "7 people in 7 days; no earlier week is known"
+    trends = ranked(week(50, zebra=5, ant=5, bee=7, cat=5), [])
+    assert [trend.tag for trend in trends] == ["bee", "ant", "cat", "zebra"]
+    assert trends[0].why == "7 people in 7 days; no earlier week is known"
+
+
+@dataclass
+class Row:
+    """What tells a part how much there is."""
+
+    entries: int
+    as_of: datetime = NOW
+
+
+def unite(spec: Any) -> dict[str, Any]:
+    """Do a part, and those into which it splits itself."""
+    run = Run(handle.task, Message(task=handle.task.name, scheduled_time=NOW), cast(LambdaContext, Context()))
+    cursor, tally = None, {}
+    while isinstance(outcome := trending._work(run, 10, spec, cursor, tally), Split):
+        tally = trending._merge(10, [outcome.tally, *map(unite, outcome.parts)])
+        cursor = outcome.cursor
+        if cursor is None:
+            return tally
+    assert not isinstance(outcome, Unfinished)
+    return dict(outcome)
+
+
+SPELLINGS = ("Jazz", "jazz", "JAZZ", "tea", "Tea", "snow", "blues", "Straße", "STRASSE", "rain")
+
+
+@given(
+    hours=lists(
+        lists(tuples(sampled_from(SPELLINGS), sampled_from("abcdefgh"), integers(1, 3)), max_size=12), max_size=6
+    ),
+    most=integers(1, 12),
+    digits=integers(1, 3),
+)
+def test_a_week_united_in_parts_of_any_size_is_that_of_a_simple_count(
+    hours: list[list[tuple[str, str, int]]], most: int, digits: int
+) -> None:
+    """Down to parts that hold one person or one tag alone, whose people are shared out."""
+    people: dict[str, set[str]] = defaultdict(set)
+    spelt: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    posts: Counter[str] = Counter()
+    for shown, who, number in (entry for hour in hours for entry in hour):
+        people[fold(shown)].add(who)
+        spelt[fold(shown)][shown].add(who)
+        posts[fold(shown)] += number
+    expected = {
+        tag: Tag(min(spelt[tag], key=lambda shown: (-len(spelt[tag][shown]), shown)), len(people[tag]), posts[tag])
+        for tag in people
+    }
+    hourly: list[Counter[tuple[str, str]]] = []
+    for hour in hours:
+        hourly.append(Counter())
+        for shown, who, number in hour:
+            hourly[-1][shown, who] += number
+    found: dict[str, Tag] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (ranking, trending):
+            patch.setattr(module, "MOST_HELD", most)
+        patch.setattr(trending, "DIGITS", digits)
+        patch.setattr(trending, "known", lambda *_: {n: Row(len(hour)) for n, hour in enumerate(hourly)})
+        patch.setattr(trending, "entries", lambda *_: (tallies.entries_of(hour) for hour in hourly))
+        patch.setattr(trending, "save_week", lambda end, bucket, week, now: found.update(week.tags))
+        (united,) = unite({"week": NOW.isoformat(), "bucket": ""})["weeks"].values()
+    assert found == expected
+    assert united["authors"] == len(set().union(*people.values()))
 
 
 @pytest.mark.parametrize("ago", [5, 24, 100, 144])
@@ -238,6 +323,28 @@ def test_a_late_post_counts_with_the_next_run_if_it_is_hours_late_and_within_a_d
 
 
 @pytest.mark.usefixtures("posts")
+def test_what_is_hidden_edited_or_deleted_leaves_the_trends_with_the_next_run(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long ago it was posted; its mark stays for as long as an index may lag."""
+    for bucket in ("MEDIA_BUCKET", "UPLOADS_BUCKET"):
+        monkeypatch.setenv(bucket, function_environment("CleanupOldPostsFunction")[bucket])
+    make_run(queue)
+    at = NOW + timedelta(minutes=58)
+    Post.edit("snow1", visibility="hidden", at=NOW + timedelta(minutes=20))
+    Post.edit("snow2", text="#tea", at=NOW + timedelta(minutes=20))
+    Post.remove("snow3", at=at)
+    Post.remove("tea30", at=at)  # too old to be in a week
+    run = make_run(queue, NOW + HOUR)
+    assert rows() == independent_count(NOW + HOUR)
+    assert rows()["snow"] == (2, 5), "user0 and the spammer"
+    assert run.result["hours_changed"] == 3 + 1, "the hour that has passed, too"
+    assert [mark.at for mark in HourMark.query("again")] == [at]
+    make_run(queue, NOW + 2 * HOUR)
+    assert [*HourMark.query("again")] == []
+
+
+@pytest.mark.usefixtures("posts")
 def test_a_full_run_counts_all_hours_again(queue: Queue) -> None:
     make_run(queue)
     post("days.late", "user6", "#snow", NOW - DAY * 3)
@@ -277,8 +384,9 @@ def test_hours_played_after_a_newer_run_are_counted_by_it_and_none_is_lost(queue
     missed = [NOW + HOUR * hour for hour in range(1, 30, 4)]
     assert {(f"{at:%Y-%m-%d}", f"T{at:%H}") for at in missed} <= hours
     later = NOW + 8 * DAY
-    week = trending._week_before(later, 1, later, full=False, broken=pytest.fail)
-    assert week.tags["outage"].authors == 5, "those before midnight"
+    make_run(queue, later)
+    week = dict(tallies.load_week(later.replace(hour=0) - 7 * DAY, "", pytest.fail))
+    assert week["outage"].authors == 5, "those before midnight"
 
 
 @pytest.mark.usefixtures("posts")
@@ -299,16 +407,57 @@ def test_a_run_made_twice_changes_nothing(queue: Queue) -> None:
 @pytest.mark.usefixtures("posts")
 def test_two_runs_at_once_come_to_the_same(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue.send(message())
-    ranked = trending.rank
+    write_rows = trending._write_rows
 
     def interrupted(*args: Any) -> Any:
-        monkeypatch.setattr(trending, "rank", ranked)
+        monkeypatch.setattr(trending, "_write_rows", write_rows)
         beside(NOW)
-        return ranked(*args)
+        return write_rows(*args)
 
-    monkeypatch.setattr(trending, "rank", interrupted)
+    monkeypatch.setattr(trending, "_write_rows", interrupted)
     assert queue.deliver(handle) == []
     assert rows() == independent_count(NOW)
+
+
+@pytest.mark.parametrize("seconds", [60, 20], ids=["too many", "too little time"])
+def test_a_run_in_parts_comes_to_the_same(queue: Queue, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    """A first run, one of the next hour, and one at once after it, each after what runs at once have come to.
+
+    A week is half a day here, as moto takes its time.
+    """
+    for module in (trending, tallies):
+        monkeypatch.setattr(module, "WEEK", DAY / 2)
+    monkeypatch.setattr(trending, "SLICES", 4)
+    monkeypatch.setattr(trending, "WEEKS_BEFORE", 1)
+    monkeypatch.setattr(trending, "MOST_IN_A_TRANSACTION", 2)
+    monkeypatch.setattr(tallies, "ENTRIES_IN_A_ROW", 1)
+    monkeypatch.setattr(tallies, "DIGITS", 1)
+    for number in range(12):
+        text = ("#snow #tea", "#Snow", "#tea #blues #SNOW", "#jazz")[number % 4]
+        post(f"snow{number}", f"user{number % 5}", text, NOW - HOUR * (1 + 2 * number))
+
+    def made(at: datetime, context: Context | None) -> tuple[Any, ...]:
+        result = run_at(handle, queue, at, context)
+        hashtags = sorted((row.tag, row.shown, row.authors, row.posts, row.trending) for row in Hashtag.scan())
+        return result, TrendingHashtags.get("#").tags, hashtags
+
+    def made_all(context: Context | None) -> list[Any]:
+        first = made(NOW, context)
+        post("new", "user1", "#snow again #rain", NOW + timedelta(minutes=5))
+        Post.edit("snow3", visibility="hidden", at=NOW + timedelta(minutes=6))
+        return [first, made(NOW + HOUR, context), made(NOW + 2 * HOUR, None)]
+
+    expected = made_all(None)
+    for model in (Hashtag, HashtagTally, RunRecord, SweepRun):
+        for row in list(model.scan()):
+            row.delete()
+    Post.edit("snow3", visibility="public", at=NOW - 9 * DAY)
+    Post("new").delete()
+    if seconds == 60:
+        for module in (ranking, trending):
+            monkeypatch.setattr(module, "MOST_HELD", 4)
+        monkeypatch.setattr(trending, "DIGITS", 1)
+    assert made_all(Context(seconds * 1_000)) == expected
 
 
 @pytest.mark.usefixtures("posts")
@@ -325,35 +474,29 @@ def test_a_run_overtaken_by_a_newer_one_writes_over_none_of_its_rows(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post("next", "user1", "#edge", NOW + timedelta(minutes=1))
-    ranked = trending.rank
+    write_rows = trending._write_rows
 
     def overtaken(*args: Any) -> Any:
-        monkeypatch.setattr(trending, "rank", ranked)
+        monkeypatch.setattr(trending, "_write_rows", write_rows)
         beside(NOW + HOUR)
-        return ranked(*args)
+        return write_rows(*args)
 
-    monkeypatch.setattr(trending, "rank", overtaken)
+    monkeypatch.setattr(trending, "_write_rows", overtaken)
     make_run(queue)
     assert rows() == independent_count(NOW + HOUR)
     assert TrendingHashtags.get("#").as_of == NOW + HOUR
 
 
 @pytest.mark.usefixtures("posts")
-@pytest.mark.parametrize("writes", [0, 1, 2])
-def test_a_run_cut_off_anywhere_is_made_up_for(queue: Queue, monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
+@pytest.mark.parametrize("step", ["save", "save_week", "_write_rows", "_save_rows", "_rank", "_write"])
+def test_a_run_cut_off_anywhere_is_made_up_for(queue: Queue, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     make_run(queue, NOW - HOUR)
-    save: Callable[..., bool] = trending._save
-    left = writes
 
-    def cut_off(row: Any) -> bool:
-        nonlocal left
-        if not left:
-            raise ConnectionError("cut off")
-        left -= 1
-        return save(row)
+    def cut_off(*args: Any) -> Any:
+        raise ConnectionError("cut off")
 
     with monkeypatch.context() as cut:
-        cut.setattr(trending, "_save", cut_off)
+        cut.setattr(trending, step, cut_off)
         queue.send(message())
         assert len(queue.deliver(handle)) == 1
     queue.send(message())
@@ -390,18 +533,26 @@ def test_what_is_usual_is_what_was_counted_then(queue: Queue) -> None:
 
 
 def test_what_is_too_large_for_a_row_is_split(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trending, "ENTRIES_IN_A_CHUNK", 2)
+    monkeypatch.setattr(tallies, "ENTRIES_IN_A_ROW", 2)
+    monkeypatch.setattr(tallies, "ENTRIES_IN_A_CHUNK", 2)
     for number in range(5):
         post(f"many{number}", f"user{number}", f"#many #tag{number}", NOW - HOUR)
+
+    def kept() -> list[HashtagTally]:
+        return [row for row in HashtagTally.scan() if row.chunk.startswith("T03.0#")]
+
     make_run(queue)
     assert rows() == independent_count(NOW)
     assert rows()["many"] == (5, 5)
-    assert len(list(HashtagTally.query("2026-11-01", HashtagTally.chunk.startswith("T03#")))) == 5
+    assert 7 <= len(kept()) <= 15, "five pairs with #many are three rows, and each holds two at most"
+    assert all(sum(map(len, row.unpack().values())) <= 2 for row in kept())
+    (lost,) = {row.period: row for row in kept() if "many" in row.unpack()}.values()
+    lost.delete()
     for number in range(4):
         Post(f"many{number}").delete()
     make_run(queue, NOW + HOUR)
     assert rows() == independent_count(NOW + HOUR) == {"many": (1, 1), "tag4": (1, 1)}
-    assert len(list(HashtagTally.query("2026-11-01", HashtagTally.chunk.startswith("T03#")))) == 1
+    assert kept() == []
 
 
 def test_a_network_without_posts_has_no_trends(queue: Queue) -> None:
@@ -437,8 +588,7 @@ def test_a_post_of_many_tags_counts_for_few_and_is_written_at_once(queue: Queue,
     calls.clear()
     result = make_run(queue).result
     assert (result["tags"], result["rows_written"]) == (270, 270)
-    assert calls.number("TransactWriteItems", None) == 3
-    assert calls.number("PutItem", "TrendingTable") == 1, "the board"
+    assert calls.number("TransactWriteItems", None) == 3 + 1, "and one for the board"
 
 
 def test_a_tag_is_a_key_in_its_folded_form(queue: Queue) -> None:

@@ -322,7 +322,9 @@ def _from_eventbridge(event: Mapping[str, Any], task: str) -> Message:
         match event["detail"]:
             case {"mail": {"destination": [str(address)]}}:
                 trial = trials.of_address(address)
-        return Message.of({"task": task, "id": _of_trial(trial, event["id"]), "kwargs": kwargs, "sent_at": event["time"]})
+        return Message.of(
+            {"task": task, "id": _of_trial(trial, event["id"]), "kwargs": kwargs, "sent_at": event["time"]}
+        )
     except KeyError as error:
         raise InvalidMessage(f"not an EventBridge event: {error} is missing") from error
 

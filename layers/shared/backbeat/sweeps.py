@@ -499,6 +499,8 @@ def _join(run: Run, part: SweepPart, number: int, steps: _Steps) -> PartDone | I
     if not others.pending:
         upper = _part(run, above)
         if upper.done or (upper.split == attempt and upper.cursor is None):
+            if upper.hops < part.hops:  # the one above it goes on in this chain
+                upper.update(actions=[SweepPart.hops.set(part.hops)])
             _do(run, above, steps)  # where it is done, it may have been cut off before it said so to the one above it
         elif upper.split == attempt:
             upper.update(actions=[SweepPart.hops.set(max(upper.hops, part.hops + 1))])

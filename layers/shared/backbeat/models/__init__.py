@@ -49,7 +49,7 @@ from backbeat.models.runs import (
 )
 from backbeat.models.tables import TABLES, bind
 from backbeat.models.tokens import Token, TokenReused
-from backbeat.models.trends import Hashtag, HashtagTally, TrendingHashtags
+from backbeat.models.trends import Hashtag, HashtagTally, HourMark, TrendingHashtags
 from backbeat.models.users import ACTIVITY_KEPT, Activity, ErasedUser, Follow, User
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "Follow",
     "Hashtag",
     "HashtagTally",
+    "HourMark",
     "InvalidArgument",
     "Like",
     "Notification",

@@ -34,6 +34,7 @@ from backbeat.models.base import (
 )
 from backbeat.models.keys import day_key
 from backbeat.models.reports import DayCounts
+from backbeat.models.trends import HourMark
 from backbeat.models.users import Activity, User, count_user, here, no_user
 from backbeat.posts.files import buckets, delete_files, files_of
 from backbeat.posts.hashtags import distinct_tags
@@ -221,8 +222,8 @@ class Post(Made):
     ) -> bool:
         """Change a post's text with its hashtags, or who may see it; return whether anything is different.
 
-        It stays in the hour in which it was made. The trends count it anew when they count that hour again, within a
-        day, and the daily report that shows it shows the new text after its next run. A post that `cleanup_old_posts`
+        It stays in the hour in which it was made, which the next run of the trends counts anew, and the daily report
+        that shows it shows the new text after its next run. A post that `cleanup_old_posts`
         has hidden stays hidden, and is shown to whom it is for when it is shown again.
 
         What is not given stays as it is; but of a new text the hashtags are its own, unless others are given.
@@ -238,6 +239,7 @@ class Post(Made):
                 tags = set(post.hashtags or ())
             shown_to = Post.hidden_from if post.hidden_at else Post.visibility
             actions: list[Action] = []
+            tagged_at = post.tagged_at or (post.created_at if tags else None)
             if text is not None and text != post.text:
                 actions.append(Post.text.set(text))
             if visibility is not None and visibility != (post.hidden_from if post.hidden_at else post.visibility):
@@ -250,6 +252,7 @@ class Post(Made):
             actions += [Post.edited_at.set(at), Post.touched_day.set(day_key(at, post_id))]
             hidden = Post.hidden_at == post.hidden_at if post.hidden_at else Post.hidden_at.does_not_exist()
             edited = Post.edited_at == post.edited_at if post.edited_at else Post.edited_at.does_not_exist()
+            HourMark.note(tagged_at, at=at)
             if update_if(Post(post_id), actions, Post.post_id.exists() & hidden & edited):
                 DayCounts.mark([post.day])
                 return True  # else it was edited, hidden or shown meanwhile
@@ -353,12 +356,14 @@ class Post(Made):
         """
         buckets()  # before anything is deleted
         try:
-            post = Post.get(post_id, consistent_read=True, attributes_to_get=["post_id", "author_id", "day"])
+            wanted = ["post_id", "author_id", "day", "tagged_at"]
+            post = Post.get(post_id, consistent_read=True, attributes_to_get=wanted)
         except Post.DoesNotExist:
             there, days = False, []
         else:
             days = [post.day]
             DayCounts.mark(days)
+            HourMark.note(post.tagged_at, at=at)
             there = delete_post(post, Post.post_id.exists(), at=at)
         # Nobody likes or comments on a post that is gone, so that none comes after these.
         comments = list(Comment.query(post_id, consistent_read=True, attributes_to_get=_KEYS_OF_COMMENT))

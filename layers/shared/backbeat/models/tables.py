@@ -13,7 +13,7 @@ from backbeat.models.posts import Comment, Like, Post
 from backbeat.models.reports import DayCounts, Report
 from backbeat.models.runs import DayTotals, Flight, RunRecord, SweepPart, SweepRun, Trial, Watermark
 from backbeat.models.tokens import Token
-from backbeat.models.trends import Hashtag, HashtagTally, TrendingHashtags
+from backbeat.models.trends import Hashtag, HashtagTally, HourMark, TrendingHashtags
 from backbeat.models.users import Activity, ErasedUser, Follow, User
 
 TABLES: dict[str, tuple[type[Model], ...]] = {
@@ -24,7 +24,7 @@ TABLES: dict[str, tuple[type[Model], ...]] = {
     "LIKES_TABLE": (Like,),
     "COMMENTS_TABLE": (Comment,),
     "TOKENS_TABLE": (Token,),
-    "TALLIES_TABLE": (HashtagTally,),
+    "TALLIES_TABLE": (HashtagTally, HourMark),
     "TRENDING_TABLE": (Hashtag, TrendingHashtags),
     "REPORTS_TABLE": (Report, DayCounts),
     "DELIVERIES_TABLE": (Delivery,),
