@@ -30,7 +30,7 @@ class Difference:
     Attributes:
         kind: Its kind.
         key: Its key.
-        what: `missing here`, `gone there`, or the fields that differ, each with both values.
+        what: `not in Backbeat`, `gone from Django`, or the fields that differ, each with both values.
         result: Whether it is the application that lacks a task's result.
     """
 
@@ -92,11 +92,13 @@ def _compare(kind: Kind, wanted: dict[Key, Attributes]) -> Iterator[Difference]:
     for key, attributes in wanted.items():
         if key not in there:
             if key not in spared:
-                yield Difference(kind.name, key, "missing here")
+                yield Difference(kind.name, key, "not in Backbeat")
             continue
         differ = mirror.differences(kind.name, attributes, there[key])
         if differ:
-            what = "; ".join(f"{name}: {value!r}, here {getattr(there[key], name)!r}" for name, value in differ.items())
+            what = "; ".join(
+                f"{name}: {value!r}, in Backbeat {getattr(there[key], name)!r}" for name, value in differ.items()
+            )
             yield Difference(kind.name, key, what)
     if kind.results and kind.name in ("user", "post"):
         yield from _results(kind, there)
@@ -108,7 +110,7 @@ def _results(kind: Kind, there: dict[Key, Model]) -> Iterator[Difference]:
     for key, row in theirs.items():
         lacks = pulling.missing(kind, there[key], row)
         if lacks:
-            what = "; ".join(f"{name}: {getattr(row, name)!r}, here {value!r}" for name, value in lacks.items())
+            what = "; ".join(f"{name}: {getattr(row, name)!r}, in Backbeat {value!r}" for name, value in lacks.items())
             yield Difference(kind.name, key, what, result=True)
 
 
@@ -131,7 +133,7 @@ def _gone(kind: Kind) -> Iterator[Difference]:
 
     def missing() -> Iterator[Difference]:
         found = read(kind, page)
-        yield from (Difference(kind.name, key, "gone there") for key in page if key not in found)
+        yield from (Difference(kind.name, key, "gone from Django") for key in page if key not in found)
 
     for key in _ours(kind):
         page.append(key)
@@ -205,7 +207,7 @@ def compare(task: str) -> Compared:
             if wrong:
                 differ += 1
                 examples += [
-                    f"{name} {row.pk}: {field} is {getattr(row, field)!r}, here {value!r}"
+                    f"{name} {row.pk}: {field} is {getattr(row, field)!r}, in Backbeat {value!r}"
                     for field, value in wrong.items()
                 ]
     return Compared(number, differ, examples[:EXAMPLES])
@@ -242,7 +244,9 @@ def _compare_reports() -> Compared:
         its = {figure: days[report.day] for figure, days in counted.items()}
         wrong = {figure: number for figure, number in its.items() if int(report.figures[figure]) != number}
         if wrong:
-            said = ", ".join(f"{figure} is {number}, here {report.figures[figure]}" for figure, number in wrong.items())
+            said = ", ".join(
+                f"{figure} is {number}, in Backbeat {report.figures[figure]}" for figure, number in wrong.items()
+            )
             examples.append(f"report {report.day}: {said}")
     return Compared(len(reports), len(examples), examples[:EXAMPLES])
 

@@ -5,7 +5,7 @@ A *kind* is one of Backbeat's tables as the application has it: a model, a path 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, cast
 
@@ -86,6 +86,17 @@ SHADOWED = (
     "generate_content_analytics",
 )
 """The tasks whose results can be compared with another's before they are taken."""
+
+
+SIMPLEJWT = {
+    "TOKEN": {"model": "token_blacklist.OutstandingToken", "kind": "=refresh"},
+    "BAN": {"model": "token_blacklist.BlacklistedToken"},
+}
+"""What is taken where simplejwt's black list is installed."""
+LEADS_TO = {"author": "user", "user": "user", "follower": "user", "followed": "user", "post": "post"}
+"""By field of ours, the kind whose key it holds."""
+JOINS = {"LIKE": ("post", "user"), "FOLLOW": ("follower", "followed"), "COMMENT": ("post",), "SHARE": ("post",)}
+"""What a row must have to count: one of nobody's, or about nothing, is as if it were not there."""
 
 
 class NotMapped(Exception):
@@ -190,14 +201,23 @@ def read(given: Any) -> tuple[Map | None, list[NotMapped]]:
         faults.append(NotMapped('BACKBEAT["STACK"] is missing', "Give the name of the deployed stack."))
     wanted: dict[str, Any] = {"USER": {}, **{name: spec for name, spec in given.items() if name in SHAPES}}
     if apps.is_installed("rest_framework_simplejwt.token_blacklist"):
-        wanted.setdefault("TOKEN", {"model": "token_blacklist.OutstandingToken", "kind": "=refresh"})
-        wanted.setdefault("BAN", {"model": "token_blacklist.BlacklistedToken"})
+        for name, spec in SIMPLEJWT.items():
+            if isinstance(wanted.setdefault(name, {}), Mapping):
+                wanted[name] = {**spec, **wanted[name]}
     kinds = {}
     for name, spec in wanted.items():
         try:
             kinds[name.lower()] = _kind(name, spec)
         except NotMapped as fault:
             faults.append(fault)
+    for kind in list(kinds.values()):
+        astray = list(_astray(kind, kinds))
+        if astray and kind.name.upper() not in given:
+            del kinds[kind.name]  # simplejwt's tokens, of whom else they may be
+        else:
+            faults += astray
+    if "post" in kinds:
+        kinds |= {name: _about(kinds[name], kinds["post"]) for name in ("comment", "like", "share") if name in kinds}
     shadow = given.get("SHADOW", ())
     if isinstance(shadow, str) or set(shadow) - set(SHADOWED):
         faults.append(
@@ -241,6 +261,9 @@ def _kind(name: str, spec: Any) -> Kind:
         # What the clean-up deleted stays as a row that says so, and is as if it were not there.
         deleted = model._meta.get_field(gone)
         conditions |= {gone: False} if deleted.get_internal_type() == "BooleanField" else {f"{gone}__isnull": True}
+    for ours in JOINS.get(name, ()):
+        if any(getattr(step, "null", True) for step in follow(model, fields[ours])):
+            conditions[f"{fields[ours]}__isnull"] = False
     values = dict(spec.get("values", {}))
     for theirs, ours in values.items():
         if ours not in VISIBILITIES:
@@ -305,6 +328,42 @@ def _check_path(where: str, ours: str, model: type[Model], path: Any) -> None:
         raise NotMapped(f"{where}: {ours!r} is {path!r}, which has several values", "Only hashtags and files may.")
     if ours == "file" and not isinstance(steps[-1], FileField):
         raise NotMapped(f"{where}: {ours!r} is {path!r}, which is no file field", "Name a FileField or an ImageField.")
+
+
+def _about(kind: Kind, post: Kind) -> Kind:
+    """A kind whose rows count only where their posts do; a generic relation leads to no post that could be asked."""
+    path = kind.fields["post"]
+    if not post.where or not follow(kind.model, path)[-1].is_relation:
+        return kind
+    return replace(kind, where={**{f"{path}__{name}": value for name, value in post.where.items()}, **kind.where})
+
+
+def _astray(kind: Kind, kinds: Mapping[str, Kind]) -> Iterator[NotMapped]:
+    """The paths of a kind that should lead to another kind's rows, and lead to those of another model."""
+    for ours, path in kind.fields.items():
+        if ours not in LEADS_TO or LEADS_TO[ours] not in kinds:
+            continue
+        meant, where = kinds[LEADS_TO[ours]], f'BACKBEAT["{kind.name.upper()}"]'
+        *_, last = follow(kind.model, path)
+        if not last.is_relation or last.related_model is None:
+            continue  # a plain column, as that of a generic relation
+        found, wanted = (cast("type[Model]", each._meta.concrete_model) for each in (last.related_model, meant.model))
+        if not (issubclass(found, wanted) or issubclass(wanted, found)):
+            onwards = [
+                f"{path}__{each.name}"
+                for each in found._meta.get_fields()
+                if each.is_relation and (each.many_to_one or each.one_to_one) and each.related_model is wanted
+            ]
+            yield NotMapped(
+                f"{where}: {ours!r} is {path!r}, which leads to {found._meta.label}; "
+                f"{meant.name}s are {wanted._meta.label}",
+                f'Write "{ours}": "{onwards[0]}".' if onwards else f"Name a path that ends at {wanted._meta.label}.",
+            )
+        elif last.concrete and last.target_field is not last.related_model._meta.pk:
+            yield NotMapped(
+                f"{where}: {ours!r} is {path!r}, which holds {last.target_field.name!r} and not the primary key",
+                f'Write "{ours}": "{path}__pk".',
+            )
 
 
 def _check_result(where: str, ours: str, model: type[Model], theirs: Any) -> None:

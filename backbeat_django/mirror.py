@@ -6,7 +6,7 @@ same rows (scores, counts, media, ...) is never touched.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -18,7 +18,10 @@ from backbeat.models import (
     ACTIVITY_KEPT,
     Activity,
     Changed,
+    Comment,
     DayCounts,
+    Follow,
+    Like,
     Post,
     Token,
     User,
@@ -28,7 +31,7 @@ from backbeat.models import (
     update_if,
 )
 from backbeat_django.mapping import Kind, mapping
-from backbeat_django.outbox import Key
+from backbeat_django.outbox import NOBODY, Key, Watched
 from backbeat_django.rows import MODELS, Attributes, activity, ours_of, read
 
 Said = Mapping[Key, frozenset[str]]
@@ -84,9 +87,27 @@ def sync(
             done["changed"] += _change(kind.name, there[key], changes, now)
         remove(kind.name, list(gone.values()), now)
         done.update(added=len(add), removed=len(gone))
+        if kind.name in ("token", "ban"):  # simplejwt keeps those of a user who is gone, as nobody's
+            done += sync(kind, [(NOBODY, key[1]) for key in part if key not in wanted and key[0] != NOBODY], now)
+        if kind.name == "post" and known is None:
+            done += _what_is_about(add, now)
         # Of an entry all are counted again, as an earlier try may have been cut off after the row.
         counted = part if known is None else [*add, *gone, *change]
         _count_users(_counted_on(kind.name, counted, wanted, there), now)
+    return done
+
+
+def _what_is_about(posts: Iterable[Key], now: datetime) -> Counter[str]:
+    """Sync the comments and likes of posts that were added.
+
+    Those of a post that had been taken back went with it, and nothing else says that they are to come again.
+    """
+    done: Counter[str] = Counter()
+    ids = [key[0] for key in posts]
+    for name in ("comment", "like"):
+        if ids and name in mapping():
+            kind = mapping()[name]
+            done += sync(kind, Watched.of(kind).keys(kind.rows.filter(**{f"{kind.fields['post']}__in": ids})), now)
     return done
 
 
@@ -268,11 +289,31 @@ def activities(kind: str, rows: Mapping[Key, Attributes], now: datetime) -> list
     return list(found.values())
 
 
+def _of_those_gone(keys: Iterable[Key]) -> Iterator[tuple[str, Key]]:
+    """What users whom the application has no more liked, wrote and followed.
+
+    It goes with them there, or becomes nobody's, often without a signal. Here it goes first, as rows: whoever is erased
+    afterwards counts down what is left of theirs, and the application's counts are without them already.
+    """
+    gone = set(keys)
+    gone -= read(mapping()["user"], list(gone)).keys()
+    for (user_id,) in sorted(gone):
+        yield from (("like", (row.post_id, user_id)) for row in Like.by_user.query(user_id))
+        yield from (("comment", (row.post_id, row.comment_id)) for row in Comment.by_author.query(user_id))
+        yield from (("follow", (user_id, row.followed_id)) for row in Follow.query(user_id))
+        yield from (("follow", (row.follower_id, user_id)) for row in Follow.by_followed.query(user_id))
+        for row in Token.query(user_id, attributes_to_get=["user_id", "token_id"]):
+            banned = row.token_id.startswith("ban#")
+            yield "ban" if banned else "token", (user_id, row.token_id.removeprefix("ban#"))
+
+
 def sync_all(
     entries: Mapping[str, Iterable[Key]], now: datetime, said: Mapping[str, Said] | None = None
 ) -> Counter[str]:
     """Sync rows of several kinds; with likes and comments their posts, whose counts they change; users go last."""
     todo: dict[str, dict[Key, None]] = {kind: dict.fromkeys(keys) for kind, keys in entries.items()}
+    for kind, key in _of_those_gone(todo.get("user", {})):
+        todo.setdefault(kind, {})[key] = None
     for kind in ("like", "comment"):
         if todo.get(kind) and "post" in mapping():
             todo.setdefault("post", {}).update(dict.fromkeys((key[0],) for key in todo[kind]))

@@ -7,13 +7,14 @@ a query set of its own. Raw SQL, and what the database itself does (triggers, ca
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import models, router, transaction
-from django.db.models.signals import m2m_changed, post_delete, post_init, post_save
+from django.db.models.signals import m2m_changed, post_delete, post_init, post_save, pre_delete
 from django.utils import timezone
 
 from backbeat.messages import Message
@@ -36,28 +37,39 @@ KEYS = {
 """What the key of a kind's entry is made of. A share only counts, so its entry is its post's."""
 SHARED = {"user": {"digest": "digest"}, "post": {"visibility": "visibility", "hidden": "visibility"}}
 """The fields that tasks write as well, by what the settings call them."""
-_WAS = "_backbeat_was"
+_DEFERRED = "_backbeat_deferred"
+"""What a column held that was not read."""
 
 
 class Watched:
-    """A kind whose model is watched: how an entry is made of one of its rows.
+    """A model that is watched: how an entry is made of one of its rows.
 
     Attributes:
-        kind: The kind.
+        name: Why it is watched: as a kind, or for what a kind's path leads through.
         entry: What its entries are called: a share's is its post's.
-        paths: The paths of its key.
+        paths: The paths of the entry's key.
         shared: By column of the application's, the field of ours that tasks write as well.
+        columns: By path of the key, the column that it is, where it is one.
     """
 
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self.entry = "post" if kind.name == "share" else kind.name
-        self.paths = [kind.fields.get(part, part) for part in KEYS[kind.name]]
-        self.shared: dict[str, str] = {}
-        for ours, name in SHARED.get(kind.name, {}).items():
-            for path in (kind.fields.get(ours), kind.results.get(ours)):
-                if path and "__" not in path:
-                    self.shared[path] = name
+    def __init__(self, name: str, entry: str, paths: Sequence[str], shared: Mapping[str, str], model: Any) -> None:
+        self.name, self.entry, self.paths, self.shared = name, entry, paths, shared
+        own = [path for path in paths if "__" not in path and path != "pk"]
+        self.columns = {path: str(model._meta.get_field(path).attname) for path in own}
+        self.kept = [*shared, *self.columns.values()]
+        self.slot = f"_backbeat_was_{name}"
+
+    @classmethod
+    def of(cls, kind: Kind) -> "Watched":
+        """How a kind's own model is watched."""
+        shared = {
+            path: name
+            for ours, name in SHARED.get(kind.name, {}).items()
+            for path in (kind.fields.get(ours), kind.results.get(ours))
+            if path and "__" not in path
+        }
+        paths = [kind.fields.get(part, part) for part in KEYS[kind.name]]
+        return cls(kind.name, "post" if kind.name == "share" else kind.name, paths, shared, kind.model)
 
     def key(self, row: models.Model) -> Key:
         """The key of a row's entry."""
@@ -67,15 +79,33 @@ class Watched:
         """The keys of a query's rows."""
         return [tuple(as_id(part) for part in key) for key in rows.values_list(*self.paths)]
 
+    def read(self, row: models.Model) -> None:
+        """Keep what a row held when it was read, to know later what the application has changed."""
+        row.__dict__[self.slot] = {name: row.__dict__.get(name, _DEFERRED) for name in self.kept}
+
     def changed(self, row: models.Model) -> list[str]:
         """Which of the shared fields the application has changed since it read the row."""
-        was = row.__dict__.get(_WAS)
-        now = [row.__dict__.get(column, _WAS) for column in self.shared]
-        row.__dict__[_WAS] = now
-        if was is None:
+        return [name for column, name in self.shared.items() if column in self._differing(row)]
+
+    def left(self, row: models.Model) -> list[Key]:
+        """The key that a row had when it was read, where it has another one now."""
+        was = {
+            path: was
+            for path, column in self.columns.items()
+            if (was := self._differing(row).get(column, _DEFERRED)) != _DEFERRED
+        }
+        if not was:
             return []
-        names = self.shared.values()
-        return [name for name, old, new in zip(names, was, now, strict=True) if _WAS not in (old, new) and old != new]
+        return [tuple(as_id(was[path]) if path in was else _value(row, path) for path in self.paths)]
+
+    def _differing(self, row: models.Model) -> dict[str, Any]:
+        """The columns that are kept and differ now, as they were."""
+        kept: dict[str, Any] = row.__dict__.get(self.slot) or {}
+        return {
+            name: was
+            for name, was in kept.items()
+            if _DEFERRED not in (was, now := row.__dict__.get(name, _DEFERRED)) and was != now
+        }
 
 
 _watched: dict[type[models.Model], list[Watched]] = {}
@@ -91,11 +121,17 @@ def _value(row: models.Model, path: str) -> str:
     """What a path leads to from a row, as an id."""
     here: Any = row
     *through, last = path.split("__")
-    for name in through:
-        here = getattr(here, name)
-    if last == "pk":
-        return as_id(here.pk)
-    return as_id(getattr(here, here._meta.get_field(last).attname))
+    try:
+        for name in through:
+            here = getattr(here, name)
+        if here is None:
+            return NOBODY
+        if last == "pk":
+            return as_id(here.pk)
+        field = here._meta.get_field(last)
+        return as_id(getattr(here, field.attname) if field.concrete else getattr(here, last).pk)
+    except ObjectDoesNotExist:  # a member without a profile, say
+        return NOBODY
 
 
 def mark(entry: str, keys: Iterable[Key], database: str, fields: Iterable[str] = ()) -> None:
@@ -103,7 +139,9 @@ def mark(entry: str, keys: Iterable[Key], database: str, fields: Iterable[str] =
     from backbeat_django.models import Entry  # there once the applications are loaded
 
     at, changed = timezone.now(), ",".join(sorted(set(fields)))
-    rows = [Entry(kind=entry, key=json.dumps(key), fields=changed, at=at) for key in dict.fromkeys(keys)]
+    # A row of nobody's is none of Backbeat's, but for tokens: the like of somebody who has no profile, say.
+    there = [key for key in dict.fromkeys(keys) if NOBODY not in key or entry in ("token", "ban")]
+    rows = [Entry(kind=entry, key=json.dumps(key), fields=changed, at=at) for key in there]
     if len(rows) == 1:
         rows[0].save(using=database, force_insert=True)
     elif rows:
@@ -124,33 +162,39 @@ def watch(found: Map) -> None:
     for kind in found:
         if kind.name not in KEYS:
             continue
-        watched = Watched(kind)
-        _watched.setdefault(kind.model, []).append(watched)
+        watched = Watched.of(kind)
         _watch(kind.model, watched)
         if kind.many_to_many is not None:
             _watch_many_to_many(kind.many_to_many, watched)
         for path in kind.fields.values():
             _watch_related(kind, path)
+            _watch_passed(kind, path, watched)
 
 
 def _watch(model: type[models.Model], watched: Watched) -> None:
     """Watch a model: its signals, those of what inherits it, and its query sets."""
+    if any(each.name == watched.name for each in _watched.get(model, ())):
+        return  # several paths lead through it
 
     def saved(instance: models.Model, using: str, created: bool, **_: Any) -> None:
-        changed = watched.changed(instance) if watched.shared else []
-        mark(watched.entry, [watched.key(instance)], using, [] if created else changed)
+        changed = [] if created else watched.changed(instance)
+        keys = [watched.key(instance), *([] if created else watched.left(instance))]
+        mark(watched.entry, keys, using, changed)
+        if watched.kept:
+            watched.read(instance)
 
     def deleted(instance: models.Model, using: str, **_: Any) -> None:
         mark(watched.entry, [watched.key(instance)], using)
 
     def read(instance: models.Model, **_: Any) -> None:
-        instance.__dict__[_WAS] = [instance.__dict__.get(column, _WAS) for column in watched.shared]
+        watched.read(instance)
 
+    _watched.setdefault(model, []).append(watched)
     for heir in _with_heirs(model):
-        _connect(post_save, saved, heir, watched.kind.name)
-        _connect(post_delete, deleted, heir, watched.kind.name)
-        if watched.shared:
-            _connect(post_init, read, heir, watched.kind.name)
+        _connect(post_save, saved, heir, watched.name)
+        _connect(post_delete, deleted, heir, watched.name)
+        if watched.kept:
+            _connect(post_init, read, heir, watched.name)
     _save_together(model)
     _mix_in(model)
 
@@ -170,17 +214,38 @@ def _watch_many_to_many(field: Any, watched: Watched) -> None:
     here, there = field.m2m_field_name(), field.m2m_reverse_field_name()
 
     def changed(instance: Any, action: str, reverse: bool, pk_set: set[Any] | None, using: str, **_: Any) -> None:
-        if action not in ("post_add", "post_remove", "pre_clear"):
+        if action not in ("post_add", "pre_remove", "pre_clear"):  # afterwards nobody knows what was there
             return
         mine, other = (there, here) if reverse else (here, there)
-        if action == "pre_clear":  # afterwards nobody knows what was there
-            rows = through._base_manager.using(using).filter(**{mine: instance.pk})
-            keys = watched.keys(rows)
+        if pk_set is not None and direct:
+            keys = [tuple(as_id({mine: instance.pk, other: pk}[path]) for path in watched.paths) for pk in pk_set]
         else:
-            keys = [tuple(as_id({mine: instance.pk, other: pk}[path]) for path in watched.paths) for pk in pk_set or ()]
+            rows = through._base_manager.using(using).filter(**{mine: instance.pk})
+            keys = watched.keys(rows if pk_set is None else rows.filter(**{f"{other}__in": pk_set}))
         mark(watched.entry, keys, using)
 
-    _connect(m2m_changed, changed, through, watched.kind.name)
+    direct = set(watched.paths) == {here, there}  # else a path leads on, to the user of a profile, say
+    _connect(m2m_changed, changed, through, watched.name)
+
+
+def _watch_passed(kind: Kind, path: str, watched: Watched) -> None:
+    """Watch what a path passes and Django sends no signal for when it goes: a profile, whose user stays.
+
+    None is sent for rows that it takes along of a model that Django has made itself, nor for those that it leaves
+    behind with nothing in its place.
+    """
+    name, _, more = path.partition("__")
+    step = follow(kind.model, name)[0]
+    if not more or not (step.concrete and step.is_relation) or step.many_to_many:
+        return
+    if step.remote_field.on_delete is models.CASCADE and not kind.model._meta.auto_created:
+        return
+
+    def leaving(instance: Any, using: str, **_: Any) -> None:
+        mark(watched.entry, watched.keys(kind.model._base_manager.using(using).filter(**{name: instance.pk})), using)
+
+    for heir in _with_heirs(step.related_model):
+        _connect(pre_delete, leaving, heir, f"{watched.name} by {name}")
 
 
 def _watch_related(kind: Kind, path: str) -> None:
@@ -191,14 +256,17 @@ def _watch_related(kind: Kind, path: str) -> None:
     if step.many_to_many:
         _watch_tags(kind, step)
     elif step.auto_created:  # it points back here
-        attname = step.field.attname
+        name = f"{kind.name} by {step.name}"
+        _watch(step.related_model, Watched(name, kind.name, [step.field.name], {}, step.related_model))
+    elif step.one_to_one and "__" in path and has_a_way_back(step):
+        name, back = f"{kind.name} by {step.name}", step.remote_field
+        _watch(step.related_model, Watched(name, kind.name, [f"{back.name}__pk"], {}, step.related_model))
 
-        def changed(instance: Any, using: str, **_: Any) -> None:
-            mark(kind.name, [(as_id(getattr(instance, attname)),)], using)
 
-        for heir in _with_heirs(step.related_model):
-            _connect(post_save, changed, heir, f"{kind.name} by {path}")
-            _connect(post_delete, changed, heir, f"{kind.name} by {path}")
+def has_a_way_back(step: Any) -> bool:
+    """Whether what a row points to can be asked for the row."""
+    back = step.remote_field
+    return not back.hidden and back.name == back.get_accessor_name()
 
 
 def _watch_tags(kind: Kind, step: Any) -> None:
@@ -220,7 +288,9 @@ def _watch_tags(kind: Kind, step: Any) -> None:
             mark(kind.name, [(as_id(pk),) for pk in rows], using)
 
     _connect(m2m_changed, changed, through, f"{kind.name} by {step.name}")
-    if not through._meta.auto_created:
+    if not through._meta.auto_created and hasattr(
+        field, "m2m_field_name"
+    ):  # django-taggit's has none, and always sends
         attname = through._meta.get_field(field.m2m_field_name() if forward else field.m2m_reverse_field_name()).attname
 
         def row_changed(instance: Any, using: str, **_: Any) -> None:
@@ -260,7 +330,11 @@ class Mirrored:
         with transaction.atomic(using=self.db, savepoint=False):
             self._for_write = True
             keys = {watched: watched.keys(self.order_by()) for watched in kinds}
+            moving = [each for each in kinds if not {*each.columns, *each.columns.values()}.isdisjoint(kwargs)]
+            pks = list(self.order_by().values_list("pk", flat=True)) if moving else []
             number: int = super().update(**kwargs)  # type: ignore[misc]
+            for watched in moving:  # the rows have other keys now
+                keys[watched] += watched.keys(self.model._base_manager.using(self.db).filter(pk__in=pks))
             for watched, found in keys.items():
                 mark(watched.entry, found, self.db, [watched.shared[name] for name in kwargs if name in watched.shared])
         return number

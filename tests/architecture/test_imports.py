@@ -4,12 +4,14 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 from pieces import NO_TASKS, complete
 from support import ROOT, logical_ids, logical_name, template
 
@@ -124,7 +126,11 @@ def pinned(layer: Path) -> set[str]:
 def not_installed(paths: list[Path], layers: set[Path]) -> list[str]:
     """What files import that comes neither with Python nor with the layers."""
     own = {path.stem for path in paths} | {"backbeat"}
-    available = {name for layer in layers for name in pinned(layer)}
+    return not_among({name for layer in layers for name in pinned(layer)}, own, paths)
+
+
+def not_among(available: set[str], own: set[str], paths: list[Path]) -> list[str]:
+    """What files import that comes neither with Python, nor with them, nor with some distributions."""
     return [
         f"{path.relative_to(ROOT)} imports {module}"
         for path in paths
@@ -146,6 +152,36 @@ def test_what_a_function_imports_is_in_its_layers() -> None:
 
 def test_what_the_shared_layer_imports_is_in_it() -> None:
     assert not_installed(sources("layers/shared"), {ROOT / "layers/shared"}) == []
+
+
+def offered(extra: str) -> set[str]:
+    """The distributions that an extra of the wheel installs, without those that these bring with them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = {"botocore", "pydantic-core"}  # the other halves of boto3 and pydantic
+    for line in (*project["dependencies"], *project["optional-dependencies"][extra]):
+        name, inner = re.match(r"([a-z0-9-]+)(?:\[(.*?)\])?", line).groups()  # type: ignore[union-attr]
+        found |= offered(inner) if name == "backbeat" else {name}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("extra", "folder", "optional"),
+    [
+        ("functions", "layers/shared", set()),
+        # ministack and sam are a checkout's; the others come with typer and jinja2
+        ("ops", "backbeat_ops", {"click", "markupsafe", "ministack", "samtranslator"}),
+        ("django", "backbeat_django", {"rest_framework"}),  # `serializers` is for those who have it
+        ("testing", "backbeat_testing", {"django", "pytest"}),  # its mixin and its fixtures likewise
+    ],
+)
+def test_what_a_package_of_the_wheel_imports_comes_with_its_extra(extra: str, folder: str, optional: set[str]) -> None:
+    own = {"backbeat", "backbeat_ops", "backbeat_django", "backbeat_testing"} | optional
+    assert not_among(offered(extra), own, sources(folder)) == []
+
+
+def test_whoever_uses_the_layers_models_has_all_that_the_layer_needs() -> None:
+    for extra in ("ops", "django", "testing"):
+        assert offered(extra) >= offered("functions")
 
 
 def test_a_producer_needs_none_of_the_tasks_dependencies() -> None:

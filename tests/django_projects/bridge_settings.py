@@ -9,5 +9,6 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt.token_blacklist",
     "garden",
     "studio",
+    "club",
 ]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

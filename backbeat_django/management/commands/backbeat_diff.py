@@ -37,7 +37,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"{waiting} entries wait for the relay, and may show as differences.")
             pulling.pull()
             for kind, (theirs, ours) in comparing.counts(kinds).items():
-                self.stdout.write(f"{kind:8} {theirs:,} there, {ours:,} here")
+                self.stdout.write(f"{kind:8} {theirs:,} in Django, {ours:,} in Backbeat")
             found = list(comparing.differences(kinds, sample))
         except (AwsUnavailable, BotoCoreError, ClientError, StackNotFound) as error:
             raise CommandError(str(error)) from error

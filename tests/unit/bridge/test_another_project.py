@@ -173,7 +173,7 @@ def test_it_is_imported_scored_and_compared(carried: Any, ada: Person, note: Not
     kinds = ["user", "post", "like", "follow"]
     assert comparing.counts(kinds) == {"user": (2, 2), "post": (1, 1), "like": (1, 1), "follow": (1, 1)}
     found = list(comparing.differences(kinds))
-    assert [(each.what, each.result) for each in found] == [("fans: 0, here 1", True)]
+    assert [(each.what, each.result) for each in found] == [("fans: 0, in Backbeat 1", True)]
     comparing.repair(found, NOW)
     assert list(comparing.differences(kinds)) == []
 

@@ -222,11 +222,11 @@ def test_the_diff_names_what_differs_and_repairs_it(carried: Any, ada: Member, m
     ours.Post.new("999", author_id=str(ada.pk), text="", created_at=NOW).save()
     pulling._all(mapping.mapping()["post"]).filter(pk=post.pk).update(score=7)
     said = diff()
-    assert "post     2 there, 2 here" in said
-    assert f"post {post.pk}: text: 'Hello', here 'another'" in said
-    assert f"post {post.pk}: score: 7.0, here 0.0" in said
-    assert f"post {lost.pk}: missing here" in said
-    assert "post 999: gone there" in said
+    assert "post     2 in Django, 2 in Backbeat" in said
+    assert f"post {post.pk}: text: 'Hello', in Backbeat 'another'" in said
+    assert f"post {post.pk}: score: 7.0, in Backbeat 0.0" in said
+    assert f"post {lost.pk}: not in Backbeat" in said
+    assert "post 999: gone from Django" in said
     assert said.endswith("4 rows differ; --repair makes them the same")
     assert "repaired" in diff("--repair")
     assert diff().endswith("nothing differs\n")
@@ -269,12 +269,12 @@ def test_in_shadow_mode_results_are_compared_and_not_taken(
     assert not Hashtag.objects.filter(is_trending=True).exists()
     assert Board.objects.count() == 0
 
-    assert f"user {ada.pk}: followers_count is 0, here 1\n" in compared("update_user_statistics")
+    assert f"user {ada.pk}: followers_count is 0, in Backbeat 1\n" in compared("update_user_statistics")
     said = compared("update_post_engagement_scores")
-    assert f"post {posts[0].pk}: score is 0.0, here " in said
+    assert f"post {posts[0].pk}: score is 0.0, in Backbeat " in said
     assert said.endswith("2 of 2 rows differ\n")
     assert compared("update_trending_hashtags").endswith("1 of 1 rows differ\n")
     assert compared("generate_content_analytics").startswith("0 of ")
     posts[0].delete()
     said = compared("generate_content_analytics")
-    assert said.startswith(f"report {yesterday.date()}: posts_created is 1, here 2\n1 of ")
+    assert said.startswith(f"report {yesterday.date()}: posts_created is 1, in Backbeat 2\n1 of ")
