@@ -143,13 +143,17 @@ def look(tasks: Iterable[str] | None = None) -> list[Letter]:
     return _told(found)
 
 
-def find(given: str) -> list[Letter]:
+def find(given: str, among: Sequence[Letter] | None = None) -> list[Letter]:
     """The letter of that id (its run's, with `#` and its number for a part, or SQS's own), and its copies.
+
+    Args:
+        given: The id.
+        among: Letters that were looked at; all are looked at where it is None.
 
     Raises:
         NotFound: There is none, or several tasks have one.
     """
-    found = [letter for letter in look() if given in (letter.id, letter.letter_id)]
+    found = [letter for letter in (look() if among is None else among) if given in (letter.id, letter.letter_id)]
     if not found:
         raise NotFound(
             f"There is no dead letter {given!r}. `backbeat dead list` has them; one that somebody else looks at is "

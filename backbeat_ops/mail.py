@@ -4,6 +4,7 @@ import json
 import os
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -25,6 +26,16 @@ MOST_COUNTED = 10_000
 """How many emails that are not shown are counted; more are "or more"."""
 SUFFIXES = (".html", ".txt", ".eml")
 """The kinds of file that a preview can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An email as SES took it: its subject, its text, its HTML, and those of its headers that are kept."""
+
+    subject: str
+    text: str
+    html: str
+    headers: dict[str, str]
 
 
 def listed(days: Sequence[date], state: str | None, limit: int, now: datetime) -> tuple[list[dict[str, Any]], str]:
@@ -169,16 +180,39 @@ def _rows(now: datetime, days: Sequence[date], state: str | None) -> Iterator[De
 
 def _on_the_local_cloud() -> dict[str, dict[str, str]]:
     """What the local cloud shows of the mail it took: by message id, the address and the subject. On AWS, nothing."""
-    url = os.environ.get("AWS_ENDPOINT_URL")
-    if not url:
-        return {}
-    with urllib.request.urlopen(f"{url}/_ministack/ses/messages", timeout=10) as answer:  # noqa: S310 - our own
-        accounts = json.load(answer)["messages"]
     return {
         message["MessageId"]: {"to": ", ".join(message["To"]), "subject": message["Subject"]}
-        for messages in accounts.values()
-        for message in messages
+        for message in _kept_by_the_local_cloud()
     }
+
+
+def as_sent(delivery_id: str) -> Sent | None:
+    """An email as SES took it, where that is kept: by the local cloud, since it started. On AWS nobody keeps it."""
+    try:
+        row = Delivery.get(delivery_id)
+    except Delivery.DoesNotExist:
+        return None
+    for message in _kept_by_the_local_cloud():
+        if row.message_id and message["MessageId"] == row.message_id:
+            headers = {
+                "From": message["Source"],
+                "To": ", ".join(message["To"]),
+                "Subject": message["Subject"],
+                "Date": f"{datetime.fromtimestamp(float(message['Timestamp']), UTC):%a, %d %b %Y %H:%M:%S +0000}",
+                "Message-ID": message["MessageId"],
+            }
+            return Sent(message["Subject"], message.get("BodyText") or "", message.get("BodyHtml") or "", headers)
+    return None
+
+
+def _kept_by_the_local_cloud() -> list[dict[str, Any]]:
+    """The mail that the local cloud's SES took; nothing on AWS."""
+    url = os.environ.get("AWS_ENDPOINT_URL")
+    if not url:
+        return []
+    with urllib.request.urlopen(f"{url}/_ministack/ses/messages", timeout=10) as answer:  # noqa: S310 - our own
+        accounts: dict[str, list[dict[str, Any]]] = json.load(answer)["messages"]
+    return [message for messages in accounts.values() for message in messages]
 
 
 def _send_again(stack: Stack, row: Delivery, now: datetime) -> None:

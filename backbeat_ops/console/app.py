@@ -12,6 +12,7 @@ from backbeat.mail.deliveries import NotUnknown
 from backbeat_ops.console import views
 from backbeat_ops.console.guard import Guard
 from backbeat_ops.console.jobs import Jobs
+from backbeat_ops.console.kept import Letters
 from backbeat_ops.console.pages import dead, insights, mail, media, now, runs, schedules, tasks, work
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.runs import NotSettled
@@ -52,4 +53,5 @@ def create(stack: Stack, token: str, port: int) -> Guard:
     )
     guard = Guard(app, token, port)
     app.state.stack, app.state.csrf, app.state.kept, app.state.jobs = stack, guard.csrf, {}, Jobs()
+    app.state.letters = Letters()
     return guard

@@ -6,11 +6,12 @@ import json
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,7 +23,7 @@ from starlette.routing import Route
 
 from backbeat.messages import iso
 from backbeat.producer import PRIORITIES
-from backbeat_ops import runs
+from backbeat_ops import localcloud, runs
 from backbeat_ops.console import draw
 
 HERE = Path(__file__).parent
@@ -221,6 +222,40 @@ def action(path: str, act: Callable[[Request, dict[str, Any]], Response]) -> Rou
         return answered
 
     return Route(path, answer, methods=["POST"])
+
+
+def paged(request: Request, found: Sequence[Any], most: int) -> dict[str, Any]:
+    """One page of many things: `found`, from and to which number they go, of how many, and the pages around it."""
+    given = request.query_params.get("page", "1")
+    pages = max(1, -(-len(found) // most))
+    number = min(max(int(given) if given.isdecimal() and len(given) < 9 else 1, 1), pages)
+    start = (number - 1) * most
+
+    def address(to: int) -> str | None:
+        query = {name: value for name, value in request.query_params.items() if name not in ("page", "anew")}
+        return f"{page_of(request)}?{urlencode(query | {'page': str(to)})}" if 1 <= to <= pages else None
+
+    return {
+        "found": found[start : start + most],
+        "first": start + 1,
+        "last": min(start + most, len(found)),
+        "total": len(found),
+        "before": address(number - 1),
+        "after": address(number + 1),
+    }
+
+
+def page_of(request: Request) -> str:
+    """The address of the page that is asked for, or whose events are."""
+    path: str = request.url.path
+    return path.removesuffix("/live") or "/"
+
+
+def ask_before_mailing(request: Request, form: Mapping[str, Any], most: int) -> Response | None:
+    """A question in place of the change, where that would send emails from a stack on AWS and was not agreed to yet."""
+    if not most or form.get("sure") or request.app.state.stack.name == localcloud.STACK:
+        return None
+    return html(request, "ask.html", most=most, given=dict(form))
 
 
 def went(to: str) -> Response:

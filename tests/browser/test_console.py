@@ -9,13 +9,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from backbeat import aws, queues
+from backbeat.models import Delivery
 from backbeat.tasks import TASKS
 from backbeat_ops import localcloud, sample, schedules
 from backbeat_ops.stack import Stack
@@ -69,6 +70,7 @@ def test_every_page_on_every_screen(page: Page, at: Callable[[str], None], shots
         "runs": "/runs",
         "mail": "/mail",
         "insights": "/insights",
+        "tag": "/insights/tag?tag=photo",
         "now": "/",
     }.items():
         at(path)
@@ -120,7 +122,16 @@ def test_a_dead_letter_is_edited_and_tried(page: Page, at: Callable[[str], None]
     page.get_by_role("button", name="Try it").click()
     expect(page.get_by_text("Its run has succeeded.")).to_be_visible(timeout=PATIENCE)
     at("/dead?task=send_notification")
-    expect(page.locator(".badge.bad")).to_have_text("2")
+    expect(page.get_by_text("2 letters, 1 cause")).to_be_visible()
+    page.locator("tbody a").first.click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Retry all 2").click()
+    expect(page.get_by_text("2 sent to the queue.")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="Retrying send_notification")).to_be_visible()
+    shots("work")
+    at("/")
+    expect(page.get_by_role("link", name="2 dead letters of default")).to_be_visible(timeout=PATIENCE)
+    at("/dead?task=send_notification&anew=1")
     page.locator("tbody a").first.click()
     page.get_by_label("Why they are not needed").fill("nobody is there")
     page.get_by_role("button", name="Discard all").click()
@@ -142,6 +153,32 @@ def test_a_schedule_is_edited(page: Page, at: Callable[[str], None], cloud: Stac
     schedules.change(after, ScheduleExpression=before.definition["ScheduleExpression"])
 
 
+def test_a_schedule_is_paused_and_resumed(page: Page, at: Callable[[str], None], cloud: Stack) -> None:
+    at("/schedules/cleanup_old_posts")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Let it fire").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    (schedule,) = schedules.named(cloud.name, ["cleanup_old_posts"])
+    assert schedule.enabled
+
+
+def test_a_stretch_is_played_and_its_report_is_read(page: Page, at: Callable[[str], None], cloud: Stack) -> None:
+    today = datetime.now(UTC).date()
+    at("/schedules/generate_content_analytics")
+    page.get_by_label("From").fill(f"{today}T00:00")
+    page.get_by_label("Up to").fill(f"{today}T00:01")
+    page.get_by_role("button", name="Play", exact=True).click()
+    expect(page.get_by_text("0 sent, 0 were known already, 0 failed.")).to_be_visible(timeout=PATIENCE)
+    at("/schedules/generate_content_analytics")
+    page.get_by_label("From").fill(f"{today - timedelta(days=1)}T03:00")
+    page.get_by_label("Up to").fill(f"{today - timedelta(days=1)}T05:00")
+    page.get_by_role("button", name="Play", exact=True).click()
+    expect(page.get_by_text("1 sent, 0 were known already, 0 failed.")).to_be_visible(timeout=PATIENCE)
+    at("/insights")
+    page.get_by_role("link", name=str(today - timedelta(days=2)), exact=True).click()
+    expect(page.frame_locator("iframe").locator("h1").first).to_be_visible()
+
+
 def test_a_wrong_expression_is_refused_in_a_sentence(page: Page, at: Callable[[str], None]) -> None:
     at("/schedules/update_trending_hashtags")
     page.get_by_label(re.compile("^Expression")).fill("cron(every day)")
@@ -156,6 +193,30 @@ def test_the_digest_of_last_week_is_shown(page: Page, at: Callable[[str], None],
     shots("mail-look")
     page.get_by_role("link", name="headers").click()
     expect(page.get_by_text("List-Unsubscribe-Post")).to_be_visible()
+
+
+def test_an_email_is_shown_as_it_was_sent(page: Page, at: Callable[[str], None], cloud: Stack) -> None:
+    task = TASKS["send_welcome_email"]
+    queues.put(task.queue_name(cloud.name), task.message({"user_id": "user-2"}, datetime.now(UTC)).to_json())
+    at("/mail")
+    sent = page.get_by_role("row").filter(has_text="welcome for user-2")
+    expect(sent.get_by_text("sent", exact=True)).to_be_visible(timeout=PATIENCE)
+    sent.get_by_role("link").click()
+    expect(page.get_by_text("As it was sent")).to_be_visible()
+    expect(page.frame_locator("iframe[title='The email']").locator("h1").first).to_be_visible()
+    page.get_by_role("link", name="headers").click()
+    expect(page.get_by_text("Message-ID")).to_be_visible()
+
+
+def test_an_unknown_email_is_settled(page: Page, at: Callable[[str], None], cloud: Stack) -> None:
+    now = datetime.now(UTC)
+    told = {"state": "unknown", "reason": "SES gave no clear answer", "attempt": 1, "run_id": "a-run"}
+    times = {"claimed_at": now, "logical_time": now}
+    Delivery("welcome:user-1", email="welcome", user_id="user-1", shelf="open#0", **told, **times).save()
+    at("/mail?state=unknown")
+    page.get_by_role("button", name="It was sent").click()
+    expect(page.get_by_text("SES gave no clear answer")).to_have_count(0)
+    assert Delivery.get("welcome:user-1", consistent_read=True).state == "sent"
 
 
 def test_a_task_is_run_from_its_form_and_its_run_is_seen(page: Page, at: Callable[[str], None], shots: Shots) -> None:

@@ -3,16 +3,21 @@
 import hashlib
 import json
 from collections.abc import Coroutine
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from starlette.requests import Request
 
 from backbeat.tasks import TASKS
-from backbeat_ops.console import draw, views
+from backbeat_ops import dead, localcloud
+from backbeat_ops.console import draw, kept, views
 from backbeat_ops.console.guard import Guard
-from backbeat_ops.console.pages import now, tasks
+from backbeat_ops.console.pages import insights, now, tasks
 
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 TOKEN, HOST = "the-token", "127.0.0.1:4560"
 STATIC = views.HERE / "static"
 
@@ -156,3 +161,68 @@ def test_a_placeholder_has_the_colours_of_its_blurhash() -> None:
         digits += draw._DIGITS[value // place % 83]
     drawn = draw.placeholder(f"00{digits}", 4, 4)
     assert "#ff0000" in drawn and drawn.count("fill=") == drawn.count("#ff0000")
+
+
+# ---- What pages share ------------------------------------------------------------------------------------------------
+
+
+def request(path: str, query: str = "", stack: str = "prod") -> Request:
+    app = SimpleNamespace(state=SimpleNamespace(stack=SimpleNamespace(name=stack), csrf="c"))
+    headers = [(b"hx-request", b"true")]
+    scope = {"type": "http", "path": path, "query_string": query.encode(), "headers": headers, "app": app}
+    return Request(scope)
+
+
+def test_a_long_list_is_paged_and_says_of_how_many() -> None:
+    first = views.paged(request("/runs", "task=a&anew=1"), range(120), 50)
+    assert (first["first"], first["last"], first["total"], first["before"]) == (1, 50, 120, None)
+    assert first["after"] == "/runs?task=a&page=2"
+    last = views.paged(request("/runs/live", "page=3"), range(120), 50)
+    assert (list(last["found"]), last["before"], last["after"]) == (list(range(100, 120)), "/runs?page=2", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "page"), [("0", 1), ("x", 1), ("", 1), ("-3", 1), ("99", 3), ("9" * 5_000, 1), ("²", 1)]
+)
+def test_a_page_that_is_not_there_is_the_next_best(given: str, page: int) -> None:
+    assert views.paged(request("/runs", f"page={given}"), range(120), 50)["first"] == (page - 1) * 50 + 1
+
+
+def test_whoever_would_mail_many_on_aws_is_asked_first() -> None:
+    form = {"at": "2026-11-02T09:00", "text": "<b>"}
+    asked = views.ask_before_mailing(request("/tasks/x/run"), form, 1_200)
+    assert asked is not None
+    body = bytes(asked.body).decode()
+    assert "This sends up to 1,200 emails to users of prod." in body
+    assert 'name="at" value="2026-11-02T09:00"' in body and "&lt;b&gt;" in body and 'name="sure"' in body
+    assert views.ask_before_mailing(request("/tasks/x/run"), form | {"sure": "yes"}, 1_200) is None
+    assert views.ask_before_mailing(request("/tasks/x/run"), form, 0) is None
+    assert views.ask_before_mailing(request("/tasks/x/run", stack=localcloud.STACK), form, 1_200) is None
+
+
+def test_letters_are_read_once_for_all_visits_until_there_are_more_or_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    numbers = {"a": 2}
+    monkeypatch.setattr(dead, "look", lambda: looks.append(1) or [])
+    monkeypatch.setattr(kept, "_numbers", lambda: dict(numbers))
+    shelf = kept.Letters()
+    _, first = shelf.look()
+    assert shelf.look()[1] == first
+    numbers["a"] = 3
+    assert shelf.look(still=True)[1] == first  # work goes on, which must find what it looks for
+    assert shelf.look()[1] > first
+    assert len(looks) == 2
+    shelf.look(anew=True)
+    shelf.forget()
+    shelf.look()
+    assert len(looks) == 4
+
+
+def test_a_tags_place_and_people_are_read_from_each_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = [SimpleNamespace(logical_time=NOW, result={"trending": ["#Cats: 1,200 people in 7 days, none before"]})]
+    second = [SimpleNamespace(logical_time=NOW, result={"trending": ["#a: 9 people in 7 days", "#cats: 8 people"]})]
+    without = [SimpleNamespace(logical_time=NOW, result=None)]
+    monkeypatch.setattr(insights.runs, "recent", lambda *of, days: [*without, *second, *first])
+    shown = insights.tag(request("/insights/tag", "tag=%23CATS"))
+    assert [(each["place"], each["people"]) for each in shown["ranked"]] == [(2, 8), (1, 1_200)]
+    assert (shown["times"], shown["of"], shown["series"]) == (2, 3, [("one", [1_200, 8, 0])])

@@ -189,6 +189,27 @@ def test_a_digest_is_shown_as_of_any_week(stack: Stack, tmp_path: Path) -> None:
     assert "no digest" in backbeat("preview", "content_digest", "--user", "user-1", "--to", str(file), code=1)
 
 
+def test_an_email_is_shown_as_it_was_sent_where_the_local_cloud_keeps_it(
+    stack: Stack, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    welcome()
+    kept = {
+        "MessageId": Delivery.get("welcome:user-1").message_id,
+        "Source": "Backbeat <hello@example.com>",
+        "To": ["ada@example.net"],
+        "Subject": "Hello",
+        "BodyText": "Hi",
+        "BodyHtml": "<p>Hi</p>",
+        "Timestamp": "1793500000.5",
+    }
+    assert mail.as_sent("welcome:user-1") is None  # nobody keeps it on AWS
+    monkeypatch.setattr(mail, "_kept_by_the_local_cloud", lambda: [kept | {"MessageId": "another"}, kept])
+    sent = mail.as_sent("welcome:user-1")
+    assert sent is not None
+    assert (sent.html, sent.headers["To"], sent.headers["Date"][:11]) == ("<p>Hi</p>", "ada@example.net", "Sun, 01 Nov")
+    assert mail.as_sent("welcome:nobody") is None
+
+
 def test_only_a_digest_for_all_mails_many_and_asks_on_aws(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     digest_task = "send_content_digest_email"
     assert mail.most_mailed(digest_task, {}, NOW) == 1

@@ -1,5 +1,6 @@
 """Insights: what trends and why, over time, and the daily figures and reports."""
 
+import re
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,6 +18,8 @@ from backbeat_ops.stack import NotFound
 
 DAYS = 30
 RANKINGS = 24
+HOURS = 7 * 24
+"""Rankings of a week."""
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox"
 LINES = (("one", "active_day"), ("two", "active_week"), ("three", "active_month"))
 
@@ -46,6 +49,34 @@ def context(request: Request) -> dict[str, Any]:
         "series": series,
         "made": made,
         "today": datetime.now(UTC).date(),
+    }
+
+
+WHY = re.compile(r"#(?P<tag>.+?): (?P<why>(?P<people>[\d,]+) .*)")
+"""A line of a ranking, as `update_trending_hashtags` has it in its result: `#cats: 8 people in 7 days, ...`."""
+
+
+def tag(request: Request) -> dict[str, Any]:
+    """What the page of one tag shows: of each ranking of a week, its place, and how many used it in seven days."""
+    wanted = request.query_params.get("tag", "").lstrip("#")
+    times, people, ranked = [], [], []
+    for run in reversed(runs.recent("update_trending_hashtags", HOURS, days=7)):
+        ranking = run.result.get("trending", []) if isinstance(run.result, dict) else []
+        times.append(f"{run.logical_time:%Y-%m-%d}")
+        people.append(0)
+        for place, line in enumerate(map(WHY.fullmatch, ranking), 1):
+            if line and line["tag"].casefold() == wanted.casefold():
+                people[-1] = int(line["people"].replace(",", ""))
+                ranked.append({"at": run.logical_time, "place": place, "people": people[-1], "why": line["why"]})
+    return {
+        "title": f"#{wanted}",
+        "tag": wanted,
+        "ranked": list(reversed(ranked))[:RANKINGS],
+        "times": len(ranked),
+        "of": len(times),
+        "series": [("one", people)],
+        "names": times,
+        "most": max(people, default=0),
     }
 
 
@@ -79,6 +110,7 @@ async def frame(request: Request) -> Response:
 
 ROUTES = [
     *views.page("/insights", "insights.html", context),
+    *views.page("/insights/tag", "insights_tag.html", tag),
     *views.page("/insights/{day}", "insights_report.html", one),
     Route("/insights/{day}/frame", frame),
 ]

@@ -43,6 +43,11 @@ def look(request: Request) -> dict[str, Any]:
     }
     shown: dict[str, Any] = {"title": "An email", "emails": EMAILS, "locales": LOCALES, **chosen, "made": None}
     shown |= {"view": query.get("view", "html"), "width": query.get("width", "desktop"), "why": None}
+    shown |= {"delivery": query.get("delivery", ""), "as_sent": False}
+    sent = mail.as_sent(shown["delivery"]) if shown["delivery"] else None
+    if sent:
+        made = {"subject": sent.subject, "text": sent.text, "headers": list(sent.headers.items())}
+        return shown | {"as_sent": True, "made": made}
     if chosen["user"]:
         try:
             subject, text = _made(request, ".txt")
@@ -71,7 +76,13 @@ def _made(request: Request, suffix: str) -> tuple[str, bytes]:
 
 async def frame(request: Request) -> Response:
     """The email itself, for a frame that lets it do nothing."""
-    _, content = await run_in_threadpool(_made, request, ".html")
+
+    def read() -> bytes:
+        delivery = request.query_params.get("delivery")
+        sent = mail.as_sent(delivery) if delivery else None
+        return sent.html.encode() if sent else _made(request, ".html")[1]
+
+    content = await run_in_threadpool(read)
     return Response(content, media_type="text/html", headers={"content-security-policy": MAIL_POLICY})
 
 

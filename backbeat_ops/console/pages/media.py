@@ -9,27 +9,47 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from backbeat import ledger
 from backbeat.models import Post
 from backbeat.posts.files import post_of
-from backbeat_ops import runs, uploads
+from backbeat_ops import runs, status, uploads
 from backbeat_ops.console import views
 from backbeat_ops.stack import NotFound
 
 TASK = "process_media_upload"
 LARGEST = 200_000_000
 """Bytes of a file that is taken; what is too large for the task is for the task to say."""
-SHOWN = 24
+SHOWN, MOST = 25, 1_000
+"""Uploads on a page, and how many are listed at all."""
 
 
 def context(request: Request) -> dict[str, Any]:
     """What the page shows: the uploads that were handled last."""
-    found = [runs.shown(run) for run in runs.recent(TASK, SHOWN, days=7)]
+    stack, now = request.app.state.stack, datetime.now(UTC)
+    recent = runs.recent(TASK, MOST, days=7)
+    page = views.paged(request, recent, SHOWN)
+    page["found"] = found = [runs.shown(run) for run in page["found"]]
     for run in found:
         try:
             run["post_id"] = post_of(run["about"] or "")
         except ValueError:
             run["post_id"] = None
-    return {"title": "Media", "found": found}
+    queues = stack.tasks()[TASK]
+    waiting, busy = status.depth(queues["queue_url"])
+    rate = ledger.started_since(TASK, now - status.SPAN)
+    today = next((total for total in ledger.totals(now.date()) if total.task == TASK), None)
+    return {
+        "title": "Media",
+        "page": page,
+        "more": len(recent) == MOST,
+        "waiting": waiting,
+        "busy": busy,
+        "rate": rate,
+        "left_ms": 60_000 * (waiting + busy) / rate if rate and waiting + busy else None,
+        "made": int(today.succeeded) if today else 0,
+        "refused": int(today.rejected + today.dead) if today else 0,
+        "dead": sum(status.depth(queues["dead_queue_url"])),
+    }
 
 
 def one(request: Request) -> dict[str, Any]:
@@ -52,7 +72,7 @@ def one(request: Request) -> dict[str, Any]:
         except boto3.client("s3").exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
                 raise
-    tried = [runs.shown(run) for run in runs.recent(TASK, SHOWN, days=2)]
+    tried = [runs.shown(run) for run in runs.recent(TASK, MOST, days=2)]
     prefix = f"posts/{post_id}/"
     return {
         "title": f"Media of {post_id}",

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backbeat.tasks import TASKS
-from backbeat_ops import onerun, runs
+from backbeat_ops import mail, onerun, runs
 from backbeat_ops.console import views
 from backbeat_ops.console.pages import now, tasks
 
 SHOWN = 100
+MOST_OF_ONE, MOST_OF_EACH = 1_000, 200
+"""Runs that are listed of a task that was chosen, and of each where none was."""
 OUTCOMES = ("failed", "succeeded", "retrying", "running", "skipped")
 SECONDS_TO_REPLAY = 300
 BAD = ("rejected", "dead", "incomplete")
@@ -25,17 +28,19 @@ def context(request: Request) -> dict[str, Any]:
     """What the list shows."""
     task, outcome = request.query_params.get("task", ""), request.query_params.get("outcome", "")
     if task:
-        recent = runs.recent(runs.the_task(task).name, 500, days=7)
+        recent = runs.recent(runs.the_task(task).name, MOST_OF_ONE, days=7)
         found = [runs.shown(run) for run in [*runs.not_recorded(recent, task), *recent]]
+        more = len(recent) == MOST_OF_ONE
     else:
-        found = now.last_runs(200)
+        found = now.last_runs(MOST_OF_EACH)
+        more = MOST_OF_EACH in Counter(run["task"] for run in found).values()
     if outcome:
         wanted = BAD if outcome == "failed" else ("running", "in parts") if outcome == "running" else (outcome,)
         found = [run for run in found if run["outcome"] in wanted]
     return {
         "title": "Runs",
-        "runs": found[:SHOWN],
-        "number": len(found),
+        "page": views.paged(request, found, SHOWN),
+        "more": more,
         "task": task,
         "outcome": outcome,
         "tasks": sorted(TASKS),
@@ -67,7 +72,11 @@ def again(request: Request, form: dict[str, Any]) -> Response:
     run = onerun.find(str(form.get("id") or ""), datetime.now(UTC).date())
     task = runs.the_task(run.task)
     at = tasks.time_of(str(form["at"])) if form.get("at") else None
-    message = onerun.again(request.app.state.stack, run, runs.arguments_given(task, _given(form)), at)
+    kwargs = runs.arguments_given(task, _given(form))
+    most = mail.most_mailed_by([onerun.message_of(run, kwargs, at or run.logical_time)])
+    if question := views.ask_before_mailing(request, form, most):
+        return question
+    message = onerun.again(request.app.state.stack, run, kwargs, at)
     return views.html(request, "tasks_sent.html", run_id=message.id, task=task.name)
 
 

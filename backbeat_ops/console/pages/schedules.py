@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backbeat.messages import iso
-from backbeat_ops import localcloud, runs, schedules
+from backbeat_ops import localcloud, mail, runs, schedules
 from backbeat_ops.console import views
 from backbeat_ops.console.jobs import Job
 from backbeat_ops.console.pages.tasks import time_of
@@ -95,6 +95,9 @@ def play(request: Request, form: dict[str, Any]) -> Response:
     start, end = (time_of(str(form.get(name) or ""), ahead=ahead) for name in ("start", "end"))
     if not start < end <= start + LONGEST:
         raise ValueError(f"A stretch ends after it begins, and takes {LONGEST.days} days at the most.")
+    most = 0 if ahead else mail.most_mailed_by(schedules.to_be_sent(chosen, start, end))
+    if question := views.ask_before_mailing(request, form, most):
+        return question
     before = start - timedelta(microseconds=1)
     total = len(_times(chosen[0], before, end))
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from backbeat.messages import FIRST_YEAR, LAST_YEAR
 from backbeat.producer import PRIORITIES, Task
 from backbeat.tasks import TASKS
-from backbeat_ops import localcloud, runs, schedules, status
+from backbeat_ops import localcloud, mail, runs, schedules, status
 from backbeat_ops.console import views
 
 LOOKED_AT = 100
@@ -122,7 +122,10 @@ def run_now(request: Request, form: dict[str, Any]) -> Response:
             value = json.dumps(bool(value))
         if value or field["needed"]:
             given.append(f"{field['name']}={value}")
-    message = runs.by_hand(request.app.state.stack.name, task, runs.arguments(task, given), at)
+    kwargs = runs.arguments(task, given)
+    if question := views.ask_before_mailing(request, form, mail.most_mailed(task.name, kwargs, at)):
+        return question
+    message = runs.by_hand(request.app.state.stack.name, task, kwargs, at)
     return views.html(request, "tasks_sent.html", run_id=message.id, task=task.name)
 
 
