@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from support import ROOT, resolve, resources, template
-from typer.main import get_command
 
 from backbeat_ops import cli
 
@@ -63,7 +62,7 @@ def commands() -> dict[str, set[str]]:
         for name, below in getattr(command, "commands", {}).items():
             yield from walk(below, f"{path} {name}".strip())
 
-    return {path: options | {"--help"} for path, options in walk(get_command(cli.app), "")}
+    return {path: options | {"--help"} for path, options in walk(cli.whole(), "")}
 
 
 def command_of(words: list[str]) -> tuple[str, list[str]]:
@@ -187,7 +186,7 @@ def test_the_schema_of_json_is_one_and_names_commands_that_are_there() -> None:
 
 def parsed(words: list[str]) -> None:
     """Let the command's own parser take a call: each option's and argument's type, and nothing is done."""
-    command: Any = get_command(cli.app)
+    command: Any = cli.whole()
     context = command.make_context("backbeat", list(words))
     while words_left := [*context._protected_args, *context.args]:
         name, command, rest = command.resolve_command(context, words_left)

@@ -2,7 +2,10 @@
 
 import ast
 import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +13,6 @@ from typing import Any
 import pytest
 import typer
 from support import ROOT
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from backbeat import ledger
@@ -29,7 +31,7 @@ def every_command() -> Iterator[tuple[str, Any]]:
         for name, below in getattr(command, "commands", {}).items():
             yield from walk(below, f"{path} {name}")
 
-    yield from walk(get_command(cli.app), "backbeat")
+    yield from walk(cli.whole(), "backbeat")
 
 
 COMMANDS = dict(every_command())
@@ -51,6 +53,38 @@ def test_every_help_text_is_a_sentence(path: str) -> None:
 @pytest.mark.parametrize("path", ACTING)
 def test_every_command_takes_json(path: str) -> None:
     assert "--json" in {option for parameter in ACTING[path].params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+    _, _, summary = cli.COMMANDS[name]
+    first, *_ = (COMMANDS[f"backbeat {name}"].help or "").split("\n\n")
+    assert " ".join(first.split()) == summary
+
+
+HEAVY = ("PIL", "aws_lambda_powertools", "backbeat", "boto3", "botocore", "jinja2", "psutil", "pynamodb", "starlette")
+
+
+@pytest.mark.parametrize("asks", ["--help", "completion"])
+def test_help_and_completion_of_commands_import_nothing_heavy(asks: str) -> None:
+    completes = {"_BACKBEAT_COMPLETE": "complete_bash", "COMP_WORDS": "backbeat pa", "COMP_CWORD": "1"}
+    program = (
+        "import atexit, sys\n"
+        f"heavy = {HEAVY!r}\n"
+        "atexit.register(lambda: print('heavy:', [name for name in heavy if name in sys.modules]))\n"
+        "sys.argv = ['backbeat', *sys.argv[1:]]\n"
+        "from backbeat_ops.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *(["--help"] if asks == "--help" else [])],
+        env={**os.environ, **(completes if asks == "completion" else {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "pause" in done.stdout
+    assert done.stdout.rstrip().endswith("heavy: []")
 
 
 def test_one_option_has_one_meaning_and_no_flag_a_negation() -> None:

@@ -11,7 +11,6 @@ import click
 import pytest
 from documented import documented
 from support import ROOT, STACK, Queue, resolve
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from backbeat import ledger, letters
@@ -202,7 +201,7 @@ def test_every_command_is_held_to_the_schema() -> None:
             yield from walk(below, f"{path} {name}".strip())
 
     assert HERE.keys().isdisjoint(ELSEWHERE)
-    assert HERE.keys() | ELSEWHERE.keys() == documented().keys() == set(walk(get_command(cli.app), ""))
+    assert HERE.keys() | ELSEWHERE.keys() == documented().keys() == set(walk(cli.whole(), ""))
     for name, file in ELSEWHERE.items():
         texts = [path.read_text("utf-8") for path in (ROOT / "tests").glob(f"*/{file}.py")]
         assert any("--json" in text and name.split()[-1] in text for text in texts), (name, file)

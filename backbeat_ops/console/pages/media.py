@@ -30,6 +30,8 @@ def context(request: Request) -> dict[str, Any]:
     page = views.paged(request, recent, SHOWN)
     page["found"] = found = [runs.shown(run) for run in page["found"]]
     for run in found:
+        if isinstance(run["result"], dict):
+            run["result"] = {name: of for name, of in run["result"].items() if name not in ("post_id", "content_hash")}
         try:
             run["post_id"] = post_of(run["about"] or "")
         except ValueError:
