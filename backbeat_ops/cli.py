@@ -44,7 +44,8 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "verify": (
         TASKS,
         "verify:verify",
-        "Run every task on data of its own, see what it does, and remove that; exit with 0 only if all is as it should be.",
+        "Run every task on data of its own, see what it does, and remove that; "
+        "exit with 0 only if all is as it should be.",
     ),
     "runs": (TASKS, "runs:app", "List runs; show one with all that is known of it."),
     "logs": (

@@ -73,7 +73,7 @@ def test_every_limit_is_looked_at_and_named_with_its_source() -> None:
 
 
 def test_what_is_split_ends_by_no_limit_of_one_invocation() -> None:
-    """Only a rate or the next run can be too near, however many members there are, but for the trends of a thousand million."""
+    """Only a rate or the next run can be too near, however many there are, but for the trends of a thousand million."""
     for planned in simulate.simulate(Network(10**6), 14):
         if planned.task in ("update_user_statistics", "update_post_engagement_scores", "cleanup_expired_tokens"):
             assert planned.first_met == "interval"
