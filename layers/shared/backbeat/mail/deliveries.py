@@ -143,7 +143,7 @@ def claim(delivery_id: str, *, email: str, user_id: str, run: Run, kept: timedel
         Erased: Its user was erased meanwhile.
     """
     now = datetime.now(UTC)
-    row = Delivery(delivery_id, state=State.SENDING, claimed_at=now)
+    row = Delivery(delivery_id, user_id=user_id, state=State.SENDING, claimed_at=now)
     actions = [
         Delivery.email.set(email),
         Delivery.user_id.set(user_id),
