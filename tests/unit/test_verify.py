@@ -162,7 +162,8 @@ def written(operation: str, asked: dict[str, Any]) -> list[str]:
                 for found in written("PutItem", {"TableName": table, **(way.get("PutRequest") or way["DeleteRequest"])})
             ]
         case "TransactWriteItems", {"TransactItems": items}:
-            return [found for item in items for name in item for found in written("PutItem", item[name])]
+            changes = [item[name] for item in items for name in item if name != "ConditionCheck"]
+            return [found for change in changes for found in written("PutItem", change)]
         case "PutObject" | "DeleteObject" | "CopyObject", {"Key": key}:
             return [key]
         case "DeleteObjects", {"Delete": {"Objects": objects}}:
