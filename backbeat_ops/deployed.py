@@ -20,6 +20,7 @@ _ARNS = {
     "AWS::Lambda::Function": "lambda:{region}:{account}:function:{id}",
     "AWS::Logs::LogGroup": "logs:{region}:{account}:log-group:{id}:*",
     "AWS::S3::Bucket": "s3:::{id}",
+    "AWS::Scheduler::ScheduleGroup": "scheduler:{region}:{account}:schedule-group/{id}",
     "AWS::SQS::Queue": "sqs:{region}:{account}:{id}",
 }
 
@@ -130,6 +131,8 @@ class Deployed:
     def _ref(self, name: str) -> Any:
         if name == "AWS::NoValue":
             return _GONE
+        if name == "AWS::StackId":
+            return self.description["StackId"]
         if name.startswith("AWS::"):
             _, partition, _, region, account, *_ = self.description["StackId"].split(":")
             known = {"StackName": self.stack.name, "Region": region, "AccountId": account, "Partition": partition}

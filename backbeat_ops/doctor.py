@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from backbeat.aws import sqs
 from backbeat.messages import iso
-from backbeat_ops import age, checkout, deployment, localcloud, pausing, schedules
+from backbeat_ops import age, checkout, deployment, drift, localcloud, pausing, schedules
 from backbeat_ops.deployed import Deployed, NotWorkedOut, differing, plain
 from backbeat_ops.schedules import Schedule
 from backbeat_ops.stack import NotFound, Stack, StackNotFound
@@ -301,12 +301,17 @@ def _functions(patient: Patient) -> Iterator[Problem]:
     for _, properties in patient.deployed.resources("AWS::Lambda::Function"):
         name = patient.deployed.value(properties["FunctionName"])
         try:
-            there: Any = functions.get_function_configuration(FunctionName=name)
+            answer: Any = functions.get_function(FunctionName=name)
         except functions.exceptions.ResourceNotFoundException:
             yield Problem(f"Function {name} is gone.", patient.restore)
             continue
-        compared = ("MemorySize", "Timeout", "Runtime", "Handler")
-        expected = {key: patient.deployed.value(properties[key]) for key in compared if key in properties}
+        there = answer["Configuration"]
+        there["Layers"] = [layer["Arn"] for layer in there.get("Layers", [])]
+        # "Throttle" in Lambda's console sets it to 0, and nothing runs.
+        there["ReservedConcurrentExecutions"] = answer.get("Concurrency", {}).get("ReservedConcurrentExecutions")
+        compared = ("MemorySize", "Timeout", "Runtime", "Handler", "Role", "Layers", "ReservedConcurrentExecutions")
+        set_here = patient.deployed.value({key: properties[key] for key in compared if key in properties})
+        expected = {"ReservedConcurrentExecutions": None, **set_here}
         differences = differing(expected, there)
         variables: dict[str, Any] = {}
         for variable, value in properties.get("Environment", {}).get("Variables", {}).items():
@@ -543,6 +548,19 @@ def _late(patient: Patient) -> Iterator[Problem]:
             )
 
 
+def _differs(compare: Callable[[Deployed], Iterator[str]]) -> "Check":
+    """A check of what is compared with the template, and made as it was in one way."""
+    return lambda patient: (Problem(says, patient.restore) for says in compare(patient.deployed))
+
+
+def _tables(patient: Patient) -> Iterator[Problem]:
+    return (Problem(says, patient.restore) for says in drift.tables(patient.deployed, local=patient.local))
+
+
+def _buckets(patient: Patient) -> Iterator[Problem]:
+    return (Problem(says, patient.restore) for says in drift.buckets(patient.deployed, local=patient.local))
+
+
 Check = Callable[[Patient], Iterator[Problem]]
 
 BEFORE: tuple[tuple[str, str, Check], ...] = (
@@ -557,6 +575,12 @@ AFTER: tuple[tuple[str, str, Check], ...] = (
     ("functions", "Every function is as the template has it.", _functions),
     ("mappings", "Every queue is taken from as the template has it.", _mappings),
     ("queues", "Every queue and its policy is as the template has it.", _queues),
+    ("roles", "Every role may do what the template lets it, and nothing more.", _differs(drift.roles)),
+    ("tables", "Every table has its keys and indexes, expiry and backups.", _tables),
+    ("buckets", "Every bucket is closed, and keeps what it has as the template says.", _buckets),
+    ("logs", "Every log is kept as long as the template says.", _differs(drift.logs)),
+    ("links", "The links in mails have their address and their key.", _differs(drift.links)),
+    ("mail events", "SES tells of bounces and complaints.", _differs(drift.mail_events)),
     ("triggers", "Uploads and SES's events reach their queues.", _triggers),
     ("schedules", "Every schedule is on, and as the template has it.", _schedules),
     ("alarms", "Every alarm is there, and none rings.", _alarms),

@@ -104,6 +104,49 @@ def broken(cloud: Stack, undo: Undo) -> dict[str, str]:
     s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
     undo.append(partial(s3.put_bucket_notification_configuration, Bucket=bucket, NotificationConfiguration=told))
 
+    iam, logs, mail = boto3.client("iam"), boto3.client("logs"), boto3.client("sesv2")
+    role = cloud.resources["SendNotificationRole"]
+    may: Any = iam.get_role_policy(RoleName=role, PolicyName="task")
+    iam.delete_role_policy(RoleName=role, PolicyName="task")
+    undo.append(
+        partial(
+            iam.put_role_policy,
+            RoleName=role,
+            PolicyName="task",
+            PolicyDocument=json.dumps(may["PolicyDocument"]),
+        )
+    )
+
+    stopped = tasks["generate_content_analytics"]["function"]
+    functions.put_function_concurrency(FunctionName=stopped, ReservedConcurrentExecutions=0)
+    undo.append(partial(functions.delete_function_concurrency, FunctionName=stopped))
+
+    cors: Any = s3.get_bucket_cors(Bucket=bucket)
+    s3.delete_bucket_cors(Bucket=bucket)
+    undo.append(partial(s3.put_bucket_cors, Bucket=bucket, CORSConfiguration={"CORSRules": cors["CORSRules"]}))
+    closed: Any = s3.get_public_access_block(Bucket=cloud.buckets["media"])["PublicAccessBlockConfiguration"]
+    s3.put_public_access_block(
+        Bucket=cloud.buckets["media"], PublicAccessBlockConfiguration={**closed, "BlockPublicPolicy": False}
+    )
+    undo.append(
+        partial(s3.put_public_access_block, Bucket=cloud.buckets["media"], PublicAccessBlockConfiguration=closed)
+    )
+
+    log = f"/aws/lambda/{tasks['send_notification']['function']}"
+    logs.put_retention_policy(logGroupName=log, retentionInDays=1)
+    undo.append(partial(logs.put_retention_policy, logGroupName=log, retentionInDays=30))
+
+    events_of: dict[str, Any] = {
+        "ConfigurationSetName": f"{cloud.name}-mail",
+        "EventDestinationName": "feedback",
+    }
+    (destination,) = mail.get_configuration_set_event_destinations(
+        ConfigurationSetName=events_of["ConfigurationSetName"]
+    )["EventDestinations"]
+    mail.delete_configuration_set_event_destination(**events_of)
+    again: Any = {key: value for key, value in destination.items() if key != "Name"}
+    undo.append(partial(mail.create_configuration_set_event_destination, **events_of, EventDestination=again))
+
     dead = tasks["update_post_engagement_scores"]["dead_queue_url"]
     sqs.send_message(QueueUrl=dead, MessageBody="{}")
     undo.append(partial(sqs.purge_queue, QueueUrl=dead))
@@ -116,6 +159,15 @@ def broken(cloud: Stack, undo: Undo) -> dict[str, str]:
         "'nobody@example.org' in place of 'hello@example.com'.": "functions",
         "Function backbeat-local-cleanup_old_posts is not as the template has it: MemorySize is '512' in place of "
         "'1024'.": "functions",
+        "Function backbeat-local-generate_content_analytics is not as the template has it: "
+        "ReservedConcurrentExecutions is '0' in place of missing.": "functions",
+        f"Role {role} has no policy task.": "roles",
+        f"Bucket {bucket} is not as the template has it: CORS is '[]' in place of "
+        '\'[{"AllowedHeaders": ["*"], "AllowedMethods": ["POST", "PU...\'.': "buckets",
+        f"Bucket {cloud.buckets['media']} is not as the template has it: BlockPublicPolicy is 'false' in place of "
+        "'true'.": "buckets",
+        f"Log group {log} is not as the template has it: retentionInDays is '1' in place of '30'.": "logs",
+        "Configuration set backbeat-local-mail tells nobody of bounces and complaints.": "mail events",
         "Schedule update_trending_hashtags is off.": "schedules",
         "Schedule update_user_statistics is not as the template has it: ScheduleExpression is 'cron(30 6 * * ? *)' "
         "in place of 'cron(0 3 * * ? *)'.": "schedules",
