@@ -33,6 +33,8 @@ FITS = 270
 """Seconds of work in an invocation: SECONDS_TO_STOP before its end."""
 HELD = 1_000_000
 """People and tags that one invocation unites."""
+REPORTED = 200_000
+"""Rows of a shard that one part reports, and active users that it tells apart, before it splits itself."""
 A_SPLIT = 800
 """Parts that one splits itself into at most, next to those that it sets aside."""
 
@@ -133,13 +135,21 @@ def _planned(load: Load, row: Mapping[str, str | int], network: Network, ses_rat
                 used["hops"] = (8 + levels) / 15
                 seconds = total / min(at_once, buckets) + 30
             used["interval"] = seconds / 3600
-        case "generate_content_analytics":  # a part for each shard, which does not split itself
+        case "generate_content_analytics":  # a part for each shard, and those into which it splits itself
+            made = 4 * network.posts_a_day, 4 * network.there * network.comments
+            seen, days = network.users * network.monthly / 8, 4
             parts, levels = 8, 1
-            seen = network.users * network.monthly / 8
-            held = 120 + seen * 160 / 1e6 + network.posts_a_day / 8 * 0.002
-            used |= {"time": total / 8 / timeout, "memory": held / memory}
-            used |= {"parts": 8 / 1_000, "hops": 2 / 15, "interval": total / min(8, at_once) / 86_400}
-            seconds = total / min(8, at_once)
+            if max(sum(made) / 8, seen) > REPORTED:
+                fit = FITS / WORK["count a row of a report"].seconds
+                in_one = max(made) / days / 8  # of one kind and day
+                levels += 1 + max(_levels(in_one, fit), math.ceil(math.log(max(1, seen / REPORTED), 16)))
+                parts += 8 * (4 * days + 1 + math.ceil(seen / REPORTED * 2)) + math.ceil(total / FITS)
+                used["parts"] = min(A_SPLIT, max(4 * days + 1, in_one / fit)) / 1_000
+            used["time"] = min(total / 8, FITS) / timeout
+            used["memory"] = (120 + min(seen, REPORTED) * 160 / 1e6) / memory
+            used["hops"] = (1 + levels) / 15
+            seconds = total / min(parts, at_once) + 5 * levels
+            used["interval"] = seconds / 86_400
         case "send_content_digest_email":
             rate = 0.8 * ses_rate
             mails = load.rows["send_content_digest_email"]

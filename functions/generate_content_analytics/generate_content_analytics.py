@@ -2,7 +2,8 @@
 
 A run states yesterday and restates the three days before it, whose data may have come late; after an outage it states
 the days that were missed, and restates the three before those. It is made in parts, one for each shard of the indexes
-by day and each month; a user's activity is all in one shard, so that the unions of the shards add up.
+by day and each month; a user's activity is all in one shard, so that the unions of the shards add up. What is too much
+for one part it splits: into one for each kind of rows of each day, and one for active users, by ranges of their ids.
 
 Totals come without reading what exists: how many posts, comments and users each day has is stored, a day a row, and a
 total is their sum. A run counts a day again if it is among the four, if something of it was deleted since
@@ -11,14 +12,18 @@ first run, one after more than 400 days, and one with `full`, count all days fro
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import islice, pairwise
 from typing import Any
+
+from pynamodb.expressions.condition import Condition
 
 from backbeat.aws import s3
 from backbeat.models import (
     ACTIVITY_KEPT,
+    PAGE,
     Activity,
     Changed,
     Comment,
@@ -39,7 +44,22 @@ from backbeat.models import (
     update_if,
 )
 from backbeat.runtime import InParts, Run, implementation
-from backbeat.sweeps import LONGEST_GAP, PartDone, Tally, advance, bounded, in_parts, last_run, note_in
+from backbeat.sweeps import (
+    LONGEST_GAP,
+    MOST_PARTS,
+    SECONDS_TO_STOP,
+    PartDone,
+    Split,
+    Tally,
+    Unfinished,
+    Worked,
+    advance,
+    bounded,
+    in_parts,
+    last_run,
+    note_in,
+    walk,
+)
 from backbeat.tasks import generate_content_analytics
 from backbeat.text import cut
 from report import LONGEST_TEXT, DayReport, TopPost, to_csv, to_html, to_json
@@ -50,7 +70,13 @@ RESTATED = 3
 DAYS_IN_A_PART = 31
 """How many reported days one part counts: what it tells of them is to fit a row."""
 DAYS_IN_A_COUNT = 500
-"""How many days one part counts again, all shards of each."""
+"""How many days one part counts again, all shards of each, unless that takes too long."""
+ROWS_AT_ONCE = 200_000
+"""How many posts and comments one part counts of a shard, which takes some 40 seconds, before it splits itself."""
+MOST_SEEN = 200_000
+"""How many active users one part tells apart: 32 MB, and about seven million rows of activity."""
+RANGES = 16
+"""Into how many ranges of users those are split who are too many."""
 ACTIVE = ("active_day", "active_week", "active_month")
 ALL_ACTIVE_KNOWN = ACTIVITY_KEPT - timedelta(days=30)
 """Until this age of a day all the activity of its thirty days is known; later its report keeps what it knew before."""
@@ -62,6 +88,8 @@ SEGMENTS = 8
 TOP_POSTS = 5
 KINDS: dict[str, Any] = {"posts": Post.by_day, "comments": Comment.by_day, "users": User.by_day}
 """What totals are made of: the index by day of each."""
+ROWS: dict[str, Any] = {**KINDS, "emails": Delivery.by_shelf}
+"""Where the rows of a day are found."""
 TASK_OF_MEDIA = "process_media_upload"
 
 
@@ -96,7 +124,8 @@ def handle(full: bool, run: Run, only: list[str] | None = None) -> Reported | In
     return in_parts(
         run,
         plan=lambda: bounded(only) if only else _plan(run, full),
-        work=lambda spec, cursor, tally: _count_posts(spec["only"], run) if "only" in spec else _count(spec),
+        work=lambda spec, cursor, tally: _count(run, spec, cursor, tally),
+        merge=_merge,
         finish=lambda tallies: _report_posts(tallies, run) if only else _finish(tallies, run),
     )
 
@@ -147,75 +176,185 @@ def _is_day(text: str) -> bool:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _count(spec: dict[str, Any]) -> Tally:
+class TooMany(Exception):
+    """There is more than one part is to count."""
+
+
+def _count(run: Run, spec: dict[str, Any], cursor: Any, tally: Tally) -> Worked:
     """Do one part."""
-    if "kind" in spec:
-        return _count_index(spec)
-    return _count_shard(spec) if "shard" in spec else _count_again(spec)
+    match spec:
+        case {"only": post_ids}:
+            return _count_posts(run, post_ids)
+        case {"kind": _}:
+            return _count_index(run, spec, cursor, tally)
+        case {"shard": _, "active": [after, until]}:
+            return _split_active(run, spec, after, until)
+        case {"shard": _}:
+            return _count_shard(run, spec)
+        case {"rows": kind, "day": day}:
+
+            def work(page: list[Any], counted: Counter[str]) -> None:
+                dict.update(counted, _merge([counted, _count_page(kind, day, page)]))
+
+            needs = ["created_at"] if kind == "comments" else []
+            return walk(run, ROWS[kind], spec, cursor, tally or _nothing([day]), work, needs)
+    return _count_again(run, spec)
 
 
-def _count_index(spec: dict[str, Any]) -> Tally:
-    """Count the rows of every day in one segment of a kind's index by day."""
-    days = DayCounts.read(KINDS[spec["kind"]], spec["segment"], SEGMENTS)
-    return {"all": {spec["kind"]: days}}
+def _nothing(days: Iterable[str]) -> dict[str, Any]:
+    """The tally of days on which nothing was made."""
+    report = {"active": [0, 0, 0], "hours": [0] * 24, "top": [], "emails": 0}
+    days = [*days]
+    return {"counts": {day: dict.fromkeys(KINDS, 0) for day in days}, "reports": {day: {**report} for day in days}}
 
 
-def _count_shard(spec: dict[str, Any]) -> Tally:
-    """Count one shard of the days to report."""
-    shard, days = spec["shard"], [date.fromisoformat(day) for day in spec["days"]]
-    active, unreadable = _active(shard, days), Counter[str]()
-    counts: dict[str, dict[str, int]] = {}
-    reports: dict[str, dict[str, Any]] = {}
+def _merge(tallies: Iterable[Tally]) -> dict[str, Any]:
+    """Add up tallies, number by number; of the best posts the best stay."""
+    total: dict[str, Any] = {}
+    for tally in tallies:
+        for name, value in tally.items():
+            known = total.get(name)
+            if known is None:
+                total[name] = value
+            elif isinstance(value, dict):
+                total[name] = _merge([known, value])
+            elif name == "top":
+                total[name] = _best([*known, *value])
+            elif isinstance(value, list):
+                total[name] = [sum(of) for of in zip(known, value, strict=True)]
+            else:
+                total[name] = known + value
+    return total
+
+
+def _count_index(run: Run, spec: dict[str, Any], cursor: Any, tally: Tally) -> Worked:
+    """Count the rows of every day in one segment of a kind's index by day, as far as time allows."""
+    found: dict[str, Any] = dict(tally)
+    for counts, last in DayCounts.read(KINDS[spec["kind"]], spec["segment"], SEGMENTS, cursor):
+        found = _merge([found, {"all": {spec["kind"]: dict(counts)}}])
+        if last and run.seconds_left < SECONDS_TO_STOP:
+            return Unfinished(last, found)
+    return found
+
+
+def _count_shard(run: Run, spec: dict[str, Any]) -> Worked:
+    """Count one shard of the days to report; where there is too much, let parts of their own do so."""
+    shard, days = spec["shard"], spec["days"]
+    try:
+        counted = _count_at_once(run, shard, days)
+    except TooMany:
+        parts: list[dict[str, Any]] = [
+            {"rows": kind, "day": day, "keys": [f"{day}#{shard}"]} for day in days for kind in ROWS
+        ]
+        parts.append({"shard": shard, "days": days, "active": [None, None]})
+        return Split(parts, {**_nothing(days), "changes": spec["changes"]})
+    return {**counted, "changes": spec["changes"]}
+
+
+def _count_at_once(run: Run, shard: int, days: Sequence[str]) -> dict[str, Any]:
+    """Count one shard of the days to report.
+
+    Raises:
+        TooMany: There is more than one part is to count.
+    """
+    total, rows, unreadable = _nothing(days), 0, Counter[str]()
     for day in days:
         partition = f"{day}#{shard}"
-        posts = _posts(partition, note_in(unreadable))
-        comments = [
-            row.created_at for row in each(Comment.by_day.query(partition), note_in(unreadable), needs=["created_at"])
-        ]
-        hours = Counter(time.hour for time in [*(post.created_at for post in posts), *comments])
-        counts[f"{day}"] = {"posts": len(posts), "comments": len(comments), "users": User.by_day.count(partition)}
-        reports[f"{day}"] = {
-            "active": active[day],
-            "hours": [hours[hour] for hour in range(24)],
-            "top": [_top_post(post) for post in _most_liked(posts)],
-            "emails": Delivery.by_shelf.count(partition, filter_condition=Delivery.state == "sent"),
-        }
-    return {"counts": counts, "reports": reports, "changes": spec["changes"], **unreadable}
+        for kind in ("posts", "comments"):
+            needs = ["created_at"] if kind == "comments" else []
+            read = each(ROWS[kind].query(partition), note_in(unreadable), needs=needs)
+            while page := list(islice(read, PAGE)):
+                rows += len(page)
+                if rows > ROWS_AT_ONCE or run.seconds_left < SECONDS_TO_STOP:
+                    raise TooMany
+                total = _merge([total, _count_page(kind, day, page)])
+        total["counts"][day]["users"] = User.by_day.count(partition)
+        total["reports"][day]["emails"] = Delivery.by_shelf.count(partition, filter_condition=Delivery.state == "sent")
+    seen, is_all = _seen(run, shard, days, None, None)
+    if not is_all:
+        raise TooMany
+    return _merge([total, _active(seen, days), unreadable])
 
 
-def _count_again(spec: dict[str, Any]) -> Tally:
-    """Count the rows of days that are not reported."""
-    counts = {
-        day: {
-            kind: sum(index.count(partition) for partition in day_keys(date.fromisoformat(day)))
-            for kind, index in KINDS.items()
-        }
-        for day in spec["again"]
-    }
-    return {"counts": counts, "changes": spec["changes"]}
+def _count_page(kind: str, day: str, page: list[Any]) -> dict[str, Any]:
+    """What a page of rows of one day comes to."""
+    unreadable: Counter[str] = Counter()
+    match kind:
+        case "posts":
+            posts = _posts([row.post_id for row in page], note_in(unreadable))
+            report = {"hours": _hours(posts), "top": [_top_post(post) for post in _most_liked(posts)]}
+            return {"counts": {day: {kind: len(posts)}}, "reports": {day: report}, **unreadable}
+        case "comments":
+            return {"counts": {day: {kind: len(page)}}, "reports": {day: {"hours": _hours(page)}}}
+        case "users":
+            return {"counts": {day: {kind: len(page)}}}
+    return {"reports": {day: {kind: sum(row.state == "sent" for row in page)}}}
 
 
-def _active(shard: int, days: Sequence[date]) -> dict[date, list[int]]:
+def _hours(rows: Iterable[Any]) -> list[int]:
+    """How many rows were made in each hour."""
+    hours = Counter(row.created_at.hour for row in rows)
+    return [hours[hour] for hour in range(24)]
+
+
+def _count_again(run: Run, spec: dict[str, Any]) -> Worked:
+    """Count the rows of days that are not reported; where that takes too long, others count as many as this has."""
+    keys = spec.get("partitions") or [key for day in spec["again"] for key in day_keys(date.fromisoformat(day))]
+    counts: dict[str, Counter[str]] = {}
+    for done, key in enumerate(keys):
+        if done and run.seconds_left < SECONDS_TO_STOP:
+            size = max(done, -(-len(keys) // MOST_PARTS))
+            parts = [{"partitions": keys[at : at + size]} for at in range(done, len(keys), size)]
+            return Split(parts, {"counts": counts, "changes": spec.get("changes", {})})
+        of_day = counts.setdefault(key.partition("#")[0], Counter())
+        of_day.update({kind: index.count(key) for kind, index in KINDS.items()})
+    return {"counts": counts, "changes": spec.get("changes", {})}
+
+
+def _split_active(run: Run, spec: dict[str, Any], after: str | None, until: str | None) -> Worked:
+    """Count the active users of a range; where they are too many, parts of their own count a part of the range each."""
+    seen, is_all = _seen(run, spec["shard"], spec["days"], after, until)
+    if is_all:
+        return _active(seen, spec["days"])
+    known = sorted(seen)
+    bounds = [known[max(0, len(known) * number // RANGES - 1)] for number in range(1, RANGES)]  # never the last of them
+    ends = [after, *dict.fromkeys(bounds), until]
+    return Split([{**spec, "active": list(pair)} for pair in pairwise(ends)], {})
+
+
+def _seen(
+    run: Run, shard: int, days: Sequence[str], after: str | None, until: str | None
+) -> tuple[dict[str, int], bool]:
+    """On which days the users of a range were active, a bit for each; and whether that is all of them."""
+    first = date.fromisoformat(days[0]) - DAY * 29
+    between: Condition | None = Activity.user_id > after if after else None
+    if until:
+        between = Activity.user_id.between(after, until) if after else Activity.user_id <= until
+    seen: dict[str, int] = defaultdict(int)
+    for ago in range((date.fromisoformat(days[-1]) - first).days + 1):
+        for row in Activity.query(f"{first + DAY * ago}#{shard}", between, attributes_to_get=["user_id"]):
+            if row.user_id != after:
+                seen[row.user_id] |= 1 << ago
+            if len(seen) > MOST_SEEN:
+                return seen, False
+        if run.seconds_left < SECONDS_TO_STOP and len(seen) > 1:
+            return seen, False
+    return seen, True
+
+
+def _active(seen: Mapping[str, int], days: Sequence[str]) -> dict[str, Any]:
     """How many users were active on each day, in the seven and in the thirty days that end with it."""
-    first = days[0] - DAY * 29
-    seen: dict[str, int] = defaultdict(int)  # by user, a bit for each day
-    for ago in range((days[-1] - first).days + 1):
-        for row in Activity.query(f"{first + DAY * ago}#{shard}", attributes_to_get=["user_id"]):
-            seen[row.user_id] |= 1 << ago
-    counts = {}
+    first = date.fromisoformat(days[0]) - DAY * 29
+    reports = {}
     for day in days:
-        last = (day - first).days
+        last = (date.fromisoformat(day) - first).days
         spans = [((1 << span) - 1) << (last - span + 1) for span in (1, 7, 30)]
-        counts[day] = [sum(1 for bits in seen.values() if bits & span) for span in spans]
-    return counts
+        reports[day] = {"active": [sum(1 for bits in seen.values() if bits & span) for span in spans]}
+    return {"reports": reports}
 
 
-def _posts(partition: str, broken: Callable[[Unreadable], object]) -> list[Post]:
-    """The posts of a partition of the index by day, with what a report needs of them."""
-    return _read([row.post_id for row in Post.by_day.query(partition)], broken)
-
-
-def _read(ids: list[str], broken: Callable[[Unreadable], object]) -> list[Post]:
+def _posts(ids: Iterable[str], broken: Callable[[Unreadable], object]) -> list[Post]:
+    """Posts, with what a report needs of them."""
     wanted = ["post_id", "author_id", "visibility", "created_at", "likes_count", "comments_count"]
     return list(readable(Post, ids, broken, needs=["author_id", "created_at"], attributes_to_get=wanted))
 
@@ -231,19 +370,13 @@ def _top_post(post: Post) -> dict[str, Any]:
     return {"post_id": post.post_id, "likes": int(post.likes_count), "comments": int(post.comments_count)}
 
 
-def _count_posts(post_ids: list[str], run: Run) -> Tally:
+def _count_posts(run: Run, post_ids: list[str]) -> Tally:
     """Count some posts as if they were all of yesterday."""
-    broken: Counter[str] = Counter()
-    day, posts = f"{run.now.date() - DAY}", _read(post_ids, note_in(broken))
-    hours = Counter(post.created_at.hour for post in posts)
-    report = {
-        "active": [0, 0, 0],
-        "hours": [hours[hour] for hour in range(24)],
-        "top": [_top_post(post) for post in _most_liked(posts)],
-        "emails": 0,
-    }
-    counts = {"posts": len(posts), "comments": 0, "users": 0}
-    return {"counts": {day: counts}, "reports": {day: report}, "unreadable": broken.total()}
+    day, broken = f"{run.now.date() - DAY}", Counter[str]()
+    posts = _posts(post_ids, note_in(broken))
+    report = {"hours": _hours(posts), "top": [_top_post(post) for post in _most_liked(posts)]}
+    found = {"counts": {day: {"posts": len(posts)}}, "reports": {day: report}, "unreadable": broken.total()}
+    return _merge([_nothing([day]), found])
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -13,10 +13,12 @@ from typing import Any
 
 import boto3
 import pytest
-from support import STACK, Context, Queue, event, function_environment
+from support import STACK, Context, Queue, event, function_environment, run_at
 
 import generate_content_analytics as analytics
+from backbeat import sweeps
 from backbeat.app import erasing
+from backbeat.messages import Message
 from backbeat.models import (
     Activity,
     Comment,
@@ -29,6 +31,8 @@ from backbeat.models import (
     User,
     day_key,
 )
+from backbeat.runtime import Run
+from backbeat.sweeps import Split, Unfinished
 from generate_content_analytics import handle
 from report import DayReport, TopPost, to_csv, to_html, to_json
 
@@ -270,10 +274,68 @@ def test_no_row_of_a_plan_is_sized_by_how_many_days_are_known(queue: Queue, monk
         batch.save(DayCounts("counts", "not a day", changes=1))
     again: list[int] = []
     count_again = analytics._count_again
-    monkeypatch.setattr(analytics, "_count_again", lambda spec: again.append(len(spec["again"])) or count_again(spec))
+    monkeypatch.setattr(
+        analytics, "_count_again", lambda run, spec: again.append(len(spec["again"])) or count_again(run, spec)
+    )
     assert make_run(queue, NOW + DAY).result["recounted"] == 13
     assert max(again) == 5
     assert reported(YESTERDAY + DAY) == independent_count(YESTERDAY + DAY)
+
+
+@pytest.mark.usefixtures("network")
+def test_parts_that_split_themselves_come_to_the_same(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, number in {"RESTATED": 1, "RANGES": 2, "PAGE": 2, "ROWS_AT_ONCE": 2, "MOST_SEEN": 2}.items():
+        monkeypatch.setattr(analytics, name, number)
+    monkeypatch.setattr(sweeps, "PAGE", 2)
+    shares: list[int] = []
+    seen = analytics._seen
+
+    def noted(*args: Any) -> Any:
+        found = seen(*args)
+        shares.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(analytics, "_seen", noted)
+    run_at(analytics.handle, queue, NOW)
+    for ago in (0, 1):
+        assert reported(YESTERDAY - DAY * ago) == independent_count(YESTERDAY - DAY * ago)
+    figures = Report.get("daily", f"{YESTERDAY}").figures
+    assert (figures["emails_sent"], figures["active_month"]) == (2, 6)
+    assert [shown["post_id"] for shown in figures["top_posts"]] == ["commented", "liked", "p1", "p0"]
+    assert max(shares) == 3 and len(shares) > 3, "one too many is when it stops"
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "posts", "segment": 0},
+        {"again": [f"{(MIDNIGHT - DAY * ago).date()}" for ago in (0, 1, 2, 3, 5, 400)], "changes": {"2026-11-01": 1}},
+        {"shard": 0, "days": ["2026-11-01"], "changes": {"2026-11-01": 1}},
+    ],
+    ids=lambda spec: next(iter(spec)),
+)
+def test_a_part_that_runs_short_of_time_comes_to_the_same(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backbeat.models.reports.KEYS_AT_ONCE", 4)
+    monkeypatch.setattr(analytics, "RANGES", 2)
+    message = Message(task=handle.task.name, scheduled_time=NOW)
+    steps = []
+
+    def whole(spec: Any, seconds: int) -> Any:
+        run = Run(handle.task, message, Context(seconds * 1_000))  # type: ignore[arg-type]
+        outcome = analytics._count(run, spec, None, {})
+        while isinstance(outcome, Unfinished):
+            steps.append(outcome)
+            outcome = analytics._count(run, spec, outcome.cursor, outcome.tally)
+        if isinstance(outcome, Split):
+            steps.append(outcome)
+            return analytics._merge([outcome.tally, *(whole(part, seconds) for part in outcome.parts)])
+        return analytics._merge([outcome])
+
+    at_once = whole(spec, 60)
+    assert steps == []
+    assert whole(spec, 20) == at_once
+    assert steps
 
 
 @pytest.mark.usefixtures("aws")

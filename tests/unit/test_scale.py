@@ -73,9 +73,14 @@ def test_every_limit_is_looked_at_and_named_with_its_source() -> None:
 
 
 def test_what_is_split_ends_by_no_limit_of_one_invocation() -> None:
-    """Only a rate or the next run can be too near, however many there are, but for the trends of a thousand million."""
+    """Only a rate or the next run can be too near, however many members there are; the trends end far beyond."""
     for planned in simulate.simulate(Network(10**6), 14):
-        if planned.task in ("update_user_statistics", "update_post_engagement_scores", "cleanup_expired_tokens"):
+        if planned.task in (
+            "update_user_statistics",
+            "generate_content_analytics",
+            "update_post_engagement_scores",
+            "cleanup_expired_tokens",
+        ):
             assert planned.first_met == "interval"
         if planned.task == "update_trending_hashtags":
             assert planned.at_users and planned.at_users > 10**9

@@ -160,6 +160,7 @@ def walk(
     cursor: Json | None,
     tally: Tally,
     work: Callable[[list[M], Counter[str]], list[Json] | None],
+    needs: Sequence[str] = (),
 ) -> Worked:
     """Walk through partitions of an index, page by page, as far as time allows; then split up what is left.
 
@@ -174,8 +175,9 @@ def walk(
             with `most`, nobody knows how long that is, and it is split first, by so many rows.
         cursor: Where the part stopped before.
         tally: What it had counted by then.
-        work: Works on one page, of at most 100 rows with the index's keys alone, and adds to the tally. What of it is
+        work: Works on one page, of at most 100 rows with what the index holds, and adds to the tally. What of it is
             too much for a page, it may return as parts.
+        needs: Attributes in the index without which a row is of no use; it is passed over, and counted as unreadable.
     """
     counted = Counter(tally)
     keys, stretch, done = spec["keys"], _Stretch(index, spec.get("after"), spec.get("until")), 0
@@ -187,7 +189,7 @@ def walk(
         if len(parts) > 1:
             return Split(parts, tally, resume=[number, last, []])
     while number < len(keys):
-        page, last = stretch.page(keys[number], last)
+        page, last = stretch.page(keys[number], last, note_in(counted), needs)
         if page:
             aside += work(page, counted) or []
         done += len(page)
@@ -232,15 +234,18 @@ class _Stretch:
         self.range_key: Any = next(key for key in index.Meta.attributes.values() if key.is_range_key)
         self.name = next(name for name, key in index.Meta.attributes.items() if key is self.range_key)
 
-    def page(self, key: str, last: Any) -> tuple[list[Any], Any]:
+    def page(
+        self, key: str, last: Any, broken: Callable[[Unreadable], None], needs: Sequence[str]
+    ) -> tuple[list[Any], Any]:
         """A page of rows, and where the next one begins, or None where there is none."""
         rows = self.index.query(key, self._between(), last_evaluated_key=last, limit=PAGE, page_size=PAGE)
-        return [row for row in rows if self.of(row) != self.after], rows.last_evaluated_key
+        read = each(iter(rows), broken, needs=needs)
+        return [row for row in read if self.of(row) != self.after], rows.last_evaluated_key
 
     def rows(self, key: str, last: Any) -> Iterator[Any]:
         """All rows, the index's keys alone, as many at once as DynamoDB gives."""
         rows = self.index.query(key, self._between(), last_evaluated_key=last)
-        return (row for row in rows if self.of(row) != self.after)
+        return (row for row in each(iter(rows), lambda error: None) if self.of(row) != self.after)
 
     def of(self, row: Any) -> Any:
         """A row's range key as JSON."""

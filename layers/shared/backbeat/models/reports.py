@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
 
@@ -17,6 +17,9 @@ from pynamodb.indexes import GlobalSecondaryIndex
 
 from backbeat.aws import s3
 from backbeat.models.base import Row, Table, each
+
+KEYS_AT_ONCE = 10_000
+"""Keys of an index that are read in one go: about the megabyte that DynamoDB gives at once."""
 
 
 class Report(Row):
@@ -112,13 +115,36 @@ class DayCounts(Row):
         return {"posts": int(self.posts), "comments": int(self.comments), "users": int(self.users)}
 
     @staticmethod
-    def read(index: "GlobalSecondaryIndex[Any]", segment: int, segments: int) -> Counter[str]:
-        """How many rows each day has in one of the segments of an index by day.
+    def read(
+        index: "GlobalSecondaryIndex[Any]", segment: int, segments: int, last: Any = None
+    ) -> Iterator[tuple[Counter[str], Any]]:
+        """How many rows each day has in one of the segments of an index by day, page by page.
 
         This reads all of the segment, keys only; a task does it once, before any day is counted.
+
+        Args:
+            index: The index.
+            segment: Which segment.
+            segments: Of how many.
+            last: Behind which row to begin.
+
+        Yields:
+            A page's counts, and behind which row the next one begins; None where there is none.
         """
-        rows = index.scan(segment=segment, total_segments=segments, attributes_to_get=["day"])
-        return Counter(row.day.partition("#")[0] for row in rows)
+        while True:
+            rows = index.scan(
+                segment=segment,
+                total_segments=segments,
+                attributes_to_get=["day"],
+                last_evaluated_key=last,
+                limit=KEYS_AT_ONCE,
+                page_size=KEYS_AT_ONCE,
+            )
+            counts = Counter(row.day.partition("#")[0] for row in rows)
+            last = rows.last_evaluated_key
+            yield counts, last
+            if last is None:
+                return
 
     @staticmethod
     def mark(day_keys: Iterable[str | None]) -> None:
