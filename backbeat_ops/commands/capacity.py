@@ -46,11 +46,11 @@ def capacity(
         console.print(
             f"{item['class']}: {counted(item['runs'], 'run')}, {item['at_once']} of {item['may_at_once']} at once, "
             f"the oldest waited {waited}",
-            soft_wrap=True,
+            soft_wrap=not console.is_terminal,
         )
     console.print()
     for item in found["tasks"]:
-        console.print(f"{item['task']}: {escape(item['advice'])}", soft_wrap=True)
+        console.print(f"{item['task']}: {escape(item['advice'])}", soft_wrap=not console.is_terminal)
 
 
 def _seconds(milliseconds: float | None) -> str:

@@ -114,7 +114,7 @@ def listing(
     for letter in found[:limit]:
         console.print(
             f"{dead.cause_of(letter)}  {letter.task}  [bold]{escape(letter.id)}[/]  [dim]{ago(letter.first_sent)}[/]",
-            soft_wrap=True,
+            soft_wrap=not console.is_terminal,
         )
         below = Padding(_why(letter.reason, letter.error), (0, 0, 0, 8), expand=False)
         console.print(below, soft_wrap=not console.is_terminal)

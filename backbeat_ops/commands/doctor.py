@@ -36,7 +36,8 @@ def doctor(
     else:
         for finding in sorted(findings, key=lambda finding: list(COLOURS)[::-1].index(finding.state)):
             state = f"[{COLOURS[finding.state]}]{finding.state:<7}[/]"
-            console.print(f"{state}  {finding.checked}: {escape(finding.says)}", soft_wrap=True)
+            said = f"{state}  {finding.checked}: {escape(finding.says)}"
+            console.print(said, soft_wrap=not console.is_terminal)
             if finding.next:
                 console.print(f"         [dim]{escape(finding.next)}[/]", soft_wrap=True)
     if not well:

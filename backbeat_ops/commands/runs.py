@@ -35,6 +35,7 @@ from backbeat_ops.terminal import (
     not_ahead,
     outcome,
     print_json,
+    print_table,
     since,
     table,
     the_stack,
@@ -148,7 +149,7 @@ def _show_summary(found: list[ledger.Summary], as_json: bool) -> None:
         bad = sum(each.outcomes.get(name, 0) for name in FAILED)
         p50, p95 = ("" if took is None else f"{took / 1000:.2f}s" for took in (each.p50_ms, each.p95_ms))
         rows.add_row(each.task, f"{each.runs:,}", f"{ok:,}", f"[red]{bad:,}[/]" if bad else "0", p50, p95)
-    console.print(rows if found else "There are no runs.")
+    print_table(rows, "There are no runs.")
 
 
 @app.command()

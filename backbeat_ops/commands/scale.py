@@ -10,7 +10,7 @@ import typer
 from backbeat_ops import cost as costs
 from backbeat_ops import simulate as simulations
 from backbeat_ops.network import Network
-from backbeat_ops.terminal import AsJson, console, fail, print_json, table, the_stack
+from backbeat_ops.terminal import AsJson, console, fail, print_json, print_table, table, the_stack
 
 SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9}
 
@@ -76,7 +76,7 @@ def simulate(
     shown = table("task", "rows", "parts", "minutes", "uses most", "ends at", numbers=("rows", "parts", "minutes"))
     for row in simulation_rows(planned):
         shown.add_row(*row)
-    console.print(shown)
+    print_table(shown)
 
 
 def simulation_rows(planned: list[simulations.Planned]) -> list[tuple[str, ...]]:
@@ -128,7 +128,7 @@ def cost(
     shown = table("task", "class", "dollars a month", "of which most", numbers=("dollars a month",))
     for row in cost_rows(found):
         shown.add_row(*row)
-    console.print(shown)
+    print_table(shown)
     console.print(f"{total:,.2f} dollars a month; {share:.0%} of it is {task}'s {line}.")
     console.print("By class: " + ", ".join(f"{name} {dollars:,.2f}" for name, dollars in classes.items()) + ".")
 

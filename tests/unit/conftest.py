@@ -24,10 +24,11 @@ from typer._click.globals import get_current_context
 from backbeat import ledger, models, queues, runtime, sweeps
 from backbeat.mail import sending
 from backbeat.models import keys
-from backbeat_ops import terminal
+from backbeat_ops import cli, terminal
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+cli.whole()  # which imports the commands, each of which is imported else when it is called
 
 
 @pytest.fixture(autouse=True)
