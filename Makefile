@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev shots django test browser test-django invoke invoke-all bench-sweeps bench-cold bench-django bench-media drawing checkov check format lock clean
+.PHONY: help setup run dev shots django test browser test-django invoke invoke-all bench bench-cold bench-mail bench-killed bench-width bench-fairness bench-sweeps bench-django bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,16 +52,35 @@ invoke: setup ## Run a function in Lambda's own image on the running local cloud
 invoke-all: setup ## The same for every event of every function
 	@$(BIN)/backbeat invoke
 
+NAMES ?=
+bench: setup ## Run every benchmark beside its peers, write docs/benchmarks.md (needs git, uv, npm; NAMES="cold mail")
+	@$(BIN)/backbeat up --detach $(if $(PORT),--port $(PORT)) > .backbeat/bench.log
+	@$(BIN)/python tests/benchmarks/bench.py $(NAMES); done=$$?; $(BIN)/backbeat down --keep-data; exit $$done
+
 bench-cold: setup ## Time cold starts beside those of commit 50f40b4, before layers were compiled (needs git; ROUNDS=5)
 	@mkdir -p .backbeat/bench/before
 	@git archive 50f40b4 | tar -x -C .backbeat/bench/before
-	@export PATH="$$($(BIN)/python -c 'import sys; print(sys.base_prefix)')/bin:$$PATH" SAM_CLI_TELEMETRY=0 && \
-	parameters=$$($(BIN)/python -c 'from backbeat_ops import deployment; print(*deployment.parameters())') && \
-	for project in . .backbeat/bench/before; do \
-	  (cd $$project && $(CURDIR)/$(BIN)/sam build --config-env local $$parameters > $(CURDIR)/.backbeat/bench/build.log 2>&1) || \
-	    { cat .backbeat/bench/build.log >&2; exit 1; }; \
-	done
+	@$(BIN)/python -c 'from backbeat_ops import deployment; deployment.build(lambda line: None)'
+	@parameters=$$($(BIN)/python -c 'from backbeat_ops import deployment; print(*deployment.parameters())') && \
+	export PATH="$$($(BIN)/python -c 'import sys; print(sys.base_prefix)')/bin:$$PATH" SAM_CLI_TELEMETRY=0 && \
+	cd .backbeat/bench/before && $(CURDIR)/$(BIN)/sam build --config-env local $$parameters > ../build.log 2>&1 || \
+	  { cat $(CURDIR)/.backbeat/bench/build.log >&2; exit 1; }
 	@$(BIN)/python tests/benchmarks/coldstart.py .backbeat/bench/before/.aws-sam/build $(ROUNDS)
+
+bench-mail: setup ## Time welcome mails beside Celery's (needs uv; Redis if there is a redis-server; ROUNDS=5)
+	@uv venv --quiet --allow-existing --python $(BIN)/python .backbeat/bench/celery
+	@uv pip install --quiet --python .backbeat/bench/celery/bin/python --require-hashes -r tests/benchmarks/celery.txt
+	@$(BIN)/python -c 'from backbeat_ops import deployment; deployment.build(lambda line: None)'
+	@$(BIN)/python tests/benchmarks/mail.py $(ROUNDS)
+
+bench-killed: setup ## Send 2,000 welcomes on the running local cloud while their workers are killed: nobody gets two
+	@$(BIN)/python tests/benchmarks/killed.py
+
+bench-width: setup ## Choose a week's digest out of a million posts
+	@PYTHONPATH=$(subst $(eval ) ,:,tests $(wildcard functions/*)) $(BIN)/python tests/benchmarks/width.py
+
+bench-fairness: setup ## Simulate what one member's thousand uploads do to everybody else's
+	@$(BIN)/python tests/benchmarks/fairness.py
 
 bench-sweeps: setup ## What the sweeps read and write at 1, 4 and 16 times the data, with the same changes
 	@PYTHONPATH=$(subst $(eval ) ,:,tests $(wildcard functions/*)) $(BIN)/python tests/benchmarks/sweeps.py

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+
+from standin import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / ".aws-sam/build"
@@ -20,15 +21,6 @@ HANDLERS = {
     "send_welcome_email": ("SendWelcomeEmailFunction", ["SharedLayer"]),
     "process_media_upload": ("ProcessMediaUploadFunction", ["SharedLayer", "ImagingLayer"]),
     "update_user_statistics": ("UpdateUserStatisticsFunction", ["SharedLayer"]),
-}
-TIME = "2026-11-01T09:00:00.000000+0000"
-ROW = {
-    **{name: {"S": "x"} for name in ("name", "delivery_id", "run_id", "task", "task_day", "outcome")},
-    **{name: {"N": "1"} for name in ("attempt", "attempts")},
-    **{name: {"S": TIME} for name in ("created_at", "claimed_at", "lease_until", "started", "logical_time")},
-    "user_id": {"S": "one"},
-    "email": {"S": "one@example.com"},
-    "state": {"S": "sending"},
 }
 MESSAGE = {"task": "send_welcome_email", "id": "one", "kwargs": {"user_id": "one"}, "sent_at": "2026-11-01T09:00:00Z"}
 RECORD = {
@@ -48,35 +40,6 @@ class Context:
 answer = send_welcome_email.lambda_handler({{"Records": [{RECORD!r}]}}, Context())
 assert answer == {{"batchItemFailures": []}}, answer
 """
-
-
-class StandIn(http.server.BaseHTTPRequestHandler):
-    """AWS, as far as a welcome needs it, with the same answer to all of one kind."""
-
-    protocol_version = "HTTP/1.1"
-    mails = 0
-
-    def do_POST(self) -> None:
-        """Answer a call."""
-        self.rfile.read(int(self.headers["Content-Length"]))
-        operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-        answers: dict[str, Any] = {
-            "GetItem": {"Item": ROW},
-            "UpdateItem": {"Attributes": ROW},
-            "TransactWriteItems": {},
-            "GetSecretValue": {"SecretString": "secret"},
-            "": {"MessageId": "one"},
-        }
-        StandIn.mails += not operation
-        body = json.dumps(answers[operation]).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-amz-json-1.0")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 def measured(build: Path, handler: str, more: str, port: int) -> float:

@@ -485,6 +485,17 @@ def test_a_batch_of_ten_mails_goes_five_at_a_time_in_42_calls(queue: Queue, outb
     assert totals.succeeded == 11
 
 
+def test_no_connection_serves_a_second_mail(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither end leaves it to the other."""
+    pools = sending.ses()._endpoint.http_session._manager  # type: ignore[attr-defined]
+    pool = pools.connection_from_url("https://email.us-east-1.amazonaws.com")
+    connection, closed = pool._get_conn(), []
+    monkeypatch.setattr(connection, "close", lambda: closed.append(True))
+    pool._put_conn(connection)
+    assert closed == [True]
+    assert pool._get_conn() is connection, "to be opened anew"
+
+
 def test_mails_go_as_they_come_until_ses_throttles_one(queue: Queue, outbox: Outbox, clock: Clock) -> None:
     for number in range(15):
         member(f"user-{number}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from threading import Event
-from typing import Any
+from typing import Annotated, Any
 
 import boto3
 import botocore.client
@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Meta
 from support import STACK, Queue, resolve, resources
 
 from backbeat import aws, ledger, messages, producer, queues
@@ -146,6 +147,21 @@ def test_a_time_that_means_nothing_is_refused_and_nothing_is_sent(
         process_media_upload.apply_async(KWARGS, **options)
     assert media_queue.depth() == (0, 0)
     assert delayed() == []
+
+
+def test_what_a_declaration_says_is_heeded_or_refused() -> None:
+    def strange(number: Annotated[int, {"ge": 1}]) -> None: ...
+
+    with pytest.raises(TypeError, match=r"strange: number is annotated with \{'ge': 1\}, which means nothing here"):
+        producer.Task(strange, "default", producer.Retry())
+
+    def plain(number: Annotated[int, Meta(ge=1)] | None, detail: dict[str, Any]) -> None: ...
+
+    task = producer.Task(plain, "default", producer.Retry())
+    assert task.parse({"number": None, "detail": {}}) == {"number": None, "detail": {}}
+    for number, detail in ((0, {}), (True, {}), ("1", {}), (1, {"x": float("nan")}), (1, {"x": object()})):
+        with pytest.raises(InvalidTaskArguments, match=r"^plain: "):
+            task.message({"number": number, "detail": detail}, NOW)
 
 
 @pytest.mark.parametrize("kwargs", [[1], "user", {"user_id": "u", "kind": "k", "text": "\udc00"}])

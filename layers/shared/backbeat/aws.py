@@ -56,8 +56,14 @@ def client(service: str, config: Config) -> Any:
 
 @cache
 def session() -> botocore.session.Session:
-    """The process's session: all of its clients share the descriptions of services that it has read."""
-    return botocore.session.get_session()
+    """The process's session: all of its clients share the descriptions of services that it has read.
+
+    They say who they are in one short text: botocore puts its own together twice for each call, in a twentieth of the
+    time that a call takes.
+    """
+    made = botocore.session.get_session()
+    made.set_default_client_config(Config(user_agent=f"backbeat botocore/{botocore.__version__}"))
+    return made
 
 
 _MAKING = RLock()

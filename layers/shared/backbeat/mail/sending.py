@@ -387,12 +387,29 @@ def ses() -> "SESV2Client":
     config = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1})
     made: SESV2Client = client("sesv2", config=config)
     made.meta.events.register("before-send.sesv2.SendEmail", _close_after)
+    pools = made._endpoint.http_session._manager  # type: ignore[attr-defined]  # no other way leads there
+    pools.pool_classes_by_scheme = {
+        scheme: type(pool.__name__, (_OneMailEach, pool), {}) for scheme, pool in pools.pool_classes_by_scheme.items()
+    }
     return made
 
 
 def _close_after(request: AWSPreparedRequest, **_: Any) -> None:
-    """Use each connection for one mail: one that SES had closed meanwhile would look like a mail without an answer."""
+    """Have SES close the connection after this mail."""
     request.headers["Connection"] = "close"
+
+
+class _OneMailEach:
+    """Of a pool of connections: each is closed here as well when it comes back.
+
+    One that SES is about to close, and whose end has not come through yet, would look like a mail without an answer to
+    whoever took it next, the sooner where several send side by side.
+    """
+
+    def _put_conn(self, connection: Any) -> None:
+        if connection is not None:
+            connection.close()
+        super()._put_conn(connection)  # type: ignore[misc]
 
 
 def _refused(error: ClientError | BotoCoreError) -> bool:
