@@ -12,7 +12,7 @@ from typing import Any
 from backbeat.posts import hashtags
 
 MOST_HELD = 1_000_000
-"""People, and pairs of a person and a tag, that one invocation holds: some 200 MB, and as much again to rank them."""
+"""People, and pairs of a person and a tag, that one invocation holds: 240 MB, and less again to rank them."""
 LEAST_AUTHORS = 2
 """Nobody trends alone."""
 CHANCE = 3.84

@@ -7,10 +7,12 @@ that they answer as moto does. Every other line is the product's: how parts walk
 import itertools
 import json
 import os
+import random
 import resource
 import sys
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -152,5 +154,88 @@ def main(posts: int = 1_000_000) -> None:
     )
 
 
+def entries_of(hour: int, pairs: int) -> Iterator[tuple[str, str, int]]:
+    """What an hour of a large network says of hashtags, the same each time: a few that many use, and many that few do.
+
+    As in a real one, every twentieth pair is of one tag alone.
+    """
+    chance = random.Random(hour)
+    for number in range(pairs // 168):
+        tag = "everywhere" if number % 20 == 0 else f"tag{int(chance.paretovariate(0.3)) % 300_000}"
+        author = f"user-{chance.randrange(pairs):08}"
+        yield tag, author, 1
+        if number % 2:
+            yield "", author, 0
+
+
+def trends(pairs: int = 400_000, most: int = 100_000) -> None:
+    """Unite a week's people and tags in parts of so many at most, and compare with a count that holds them all."""
+    os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "BACKBEAT_STACK": "bench"}
+    import ranking
+    import update_trending_hashtags as task
+    from backbeat import sweeps
+    from backbeat.messages import Message
+    from backbeat.runtime import Run
+
+    run = Run(task.handle.task, Message(task=task.handle.task.name, scheduled_time=NOW), Time())  # type: ignore[arg-type]
+    weeks: dict[str, Any] = {}
+    parts, largest, kept = 0, 0, 0
+
+    def noted(end: datetime, bucket: str, week: Any, now: datetime) -> None:
+        nonlocal kept
+        weeks.update((tag, (counts.authors, counts.posts)) for tag, counts in week.tags.items())
+        kept = max(kept, len(week.tags))
+
+    def do(spec: Any) -> Any:
+        nonlocal parts, largest
+        cursor, tally = None, {}
+        while True:
+            parts += 1
+            before = len(unions)
+            outcome = task._work(run, 10, spec, cursor, tally)
+            largest = max([largest, *(len(union._pairs) + len(union._people) for union in unions[before:])])
+            unions.clear()
+            if not isinstance(outcome, sweeps.Split):
+                return outcome
+            tally = task._merge(10, [outcome.tally, *map(do, outcome.parts)])
+            if (cursor := outcome.cursor) is None:
+                return tally
+
+    unions: list[Any] = []
+    make = ranking.Union.__post_init__
+
+    def noting(union: Any) -> None:
+        make(union)
+        unions.append(union)
+
+    hours = {hour: type("Row", (), {"entries": pairs // 168}) for hour in range(168)}
+    started = time.process_time()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with (
+        patch.object(ranking.Union, "__post_init__", noting),
+        patch.object(ranking, "MOST_HELD", most),
+        patch.object(task, "MOST_HELD", most),
+        patch.object(task, "known", lambda *_: hours),
+        patch.object(task, "entries", lambda *_: (entries_of(hour, pairs) for hour in range(168))),
+        patch.object(task, "save_week", noted),
+    ):
+        (united,) = do({"week": NOW.isoformat(), "bucket": ""})["weeks"].values()
+    took = time.process_time() - started
+    held = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    posts: Counter[str] = Counter()
+    people: dict[str, set[str]] = {}
+    for tag, author, number in itertools.chain.from_iterable(entries_of(hour, pairs) for hour in range(168)):
+        people.setdefault(tag, set()).add(author)
+        posts[tag] += number
+    everyone = people.pop("")
+    exact = {tag: (len(of), posts[tag]) for tag, of in people.items()}
+    assert weeks == exact, "the counts differ from those of a count of all"
+    assert united["authors"] == len(everyone), "the people differ from those of a count of all"
+    Console().print(
+        f"{pairs:,} people and tags: {parts} invocations, of {largest:,} held and {kept:,} tags at most; "
+        f"{held:.0f} MB; {took:.0f} s CPU; {len(exact):,} tags and {len(everyone):,} people, as a count of all has them"
+    )
+
+
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    trends(*map(int, sys.argv[2:])) if sys.argv[1:2] == ["trends"] else main(*map(int, sys.argv[1:]))
