@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 KEPT = (
-    "now-1280-light",
-    "now-390-dark",
+    "dead-now-1280-light",
+    "dead-now-390-dark",
     "dead-letter-1280-dark",
     "media-1280-light",
     "media-390-light",
