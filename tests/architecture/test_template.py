@@ -45,7 +45,7 @@ def row(task: Task[Any]) -> dict[str, Any]:
 
 
 def test_it_stays_short() -> None:
-    assert len(LINES) <= 1_530 + 30 * len(rows())
+    assert len(LINES) <= 1_531 + 30 * len(rows())
     assert [number for number, line in enumerate(LINES, 1) if len(line) > 120] == []
 
 

@@ -53,6 +53,7 @@ ELSEWHERE = {
     "simulate": "test_scale",
     "status": "test_local_cloud",
     "unhide": "test_members",
+    "verify": "test_verify",
 }
 """By which of these files the other commands' answers are held to the schema: the fixtures there see to it."""
 HERE: dict[str, Callable[..., None]] = {}
