@@ -85,9 +85,16 @@ def _prune(data: Path) -> None:
 
 
 def _bare(value: Any) -> Any:
-    """A description without its documentation, which is prose; a member that bears that name is none."""
+    """A description without its documentation, which is prose; a member that bears that name is none.
+
+    What botocore asks for by name, the documentation of a client's parameters, stays.
+    """
     if isinstance(value, dict):
-        return {key: _bare(item) for key, item in value.items() if key != "documentation" or not isinstance(item, str)}
+        return {
+            key: item if key == "clientContextParams" else _bare(item)
+            for key, item in value.items()
+            if key != "documentation" or not isinstance(item, str)
+        }
     return [_bare(item) for item in value] if isinstance(value, list) else value
 
 

@@ -106,6 +106,8 @@ def fits(model: Any, row: dict[str, Any]) -> bool:
             return key == "in flight"
         case "ErasedUser":
             return key == "erased"
+        case "Trial":
+            return key == "trials"
         case "Watermark":
             return key.startswith("watermark#")
         case "DigestSelection":
