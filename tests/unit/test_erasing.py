@@ -23,6 +23,7 @@ from backbeat.app import erasing
 from backbeat.mail import deliveries
 from backbeat.mail.digest import week_of
 from backbeat.models import (
+    Changed,
     Delivery,
     DigestSelection,
     Hashtag,
@@ -265,6 +266,37 @@ def test_a_restore_after_it_has_the_counts_of_who_is_left() -> None:
     assert (int(Post.get("p-bob").comments_count), int(Post.get("p-bob").likes_count)) == (1, 1)
     User.join(ANN, name="Ann", email="ann@example.com", at=NOW)
     assert Post.publish("new", author_id=ANN, text="Again here", at=NOW), "who was erased may join again"
+
+
+def test_a_user_whose_id_is_a_number_takes_no_time_and_no_other_row_of_that_number_along() -> None:
+    def listed(entry: str) -> None:
+        Changed("changes#2026-11-02#1", f"2026-11-02T{entry}", expires=NOW + DAY).save()
+
+    def left() -> set[tuple[str, tuple[str, ...]]]:
+        return {(row.kind, row.key) for row in Changed.scan() if row.partition.startswith("changes#")}
+
+    others = ['04:46:46.000000Z post ["7"]', '04:00:00.000000Z deleted ["46"]', '04:00:00.000000Z user ["460"]']
+    for entry in (*others, '05:00:00.000000Z user ["46"]', '05:00:00.000000Z notification ["46", "n1"]'):
+        listed(entry)
+    listed('05:00:00.000000Z token ["46", "t1"]')
+    identity = {"task": "x", "task_class": "x", "logical_time": NOW, "started": NOW, "outcome": "succeeded"}
+    for run_id, error in (
+        ("x@2026-11-02T04:46:00Z", "not before 2026-11-02T04:46:46Z"),
+        ("m1", "user:46 has left"),
+    ):
+        RunRecord("x#2026-11-02", run_id, error=error, **identity).save()
+    erasing.erase("46", at=NOW)
+    erasing.erase("2026", at=NOW)
+    assert left() == {
+        ("post", ("7",)),
+        ("deleted", ("46",)),
+        ("user", ("460",)),
+        ("token", ("(erased)", "t1")),  # it is gone, and the application is still to hear of it
+    }
+    assert {(row.run_id, row.error) for row in RunRecord.query("x#2026-11-02")} == {
+        ("x@2026-11-02T04:46:00Z", "not before 2026-11-02T04:46:46Z"),
+        ("m1", "user:(erased) has left"),
+    }
 
 
 def test_rows_of_theirs_that_cannot_be_read_are_erased_as_well() -> None:

@@ -13,6 +13,7 @@ from backbeat.mail import digest
 from backbeat.models import (
     ACTIVITY_KEPT,
     Activity,
+    Changed,
     Comment,
     DayCounts,
     Delivery,
@@ -138,9 +139,13 @@ def _forget_activity(user_id: str, at: datetime) -> None:
 
 
 def _naming(user_id: str, *, strictly: bool = False) -> re.Pattern[str]:
-    """Where a text names a user: by their id as a word or, if it is short or a number, in quotes or behind a sign."""
+    """Where a text names a user: by their id as a word or, if it is short or a number, in quotes or behind a sign.
+
+    A time is full of numbers behind signs, and names nobody: `@2026-11-02T09:30:00Z`.
+    """
     before = r"(?<=['\"/:@=])" if strictly or len(user_id) < 4 or user_id.isdigit() else r"(?<![0-9A-Za-z_])"
-    return re.compile(rf"{before}{re.escape(user_id)}(?![0-9A-Za-z_])")
+    no_time = r"(?<!T\d\d:)(?<!T\d\d:\d\d:)"
+    return re.compile(rf"{before}{no_time}{re.escape(user_id)}(?![0-9A-Za-z_])(?!-\d\d-\d\d)")
 
 
 def _without(value: Any, user_id: str, pattern: re.Pattern[str]) -> Any:
@@ -221,6 +226,9 @@ def _forget_runs(user_id: str, post_ids: Set[str]) -> int:
     )
     for item in (item for page in pages for item in page["Items"]):
         key: Any = {name: item[name] for name in ("task_day", "run_id")}
+        if item["task_day"]["S"].startswith(Changed.PREFIX):
+            found += Changed(item["task_day"]["S"], item["run_id"]["S"]).forget(user_id, ERASED)
+            continue
         if _without(item["run_id"]["S"], user_id, pattern) != item["run_id"]["S"]:
             dynamodb().delete_item(TableName=table, Key=key)
             found += 1

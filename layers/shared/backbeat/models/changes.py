@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 from pynamodb.attributes import TTLAttribute, UnicodeAttribute
 
@@ -33,6 +34,8 @@ class Changed(Row):
     entry = UnicodeAttribute(range_key=True, attr_name="run_id")
     expires = TTLAttribute()
 
+    PREFIX: ClassVar[str] = "changes#"
+
     @property
     def kind(self) -> str:
         """`user`, `post`, `deleted` or `restored` (posts), `token`, `trending`, `report` or `notification`."""
@@ -43,13 +46,25 @@ class Changed(Row):
         """The row's key."""
         return tuple(json.loads(self.entry.split(" ", 2)[2]))
 
+    def forget(self, user_id: str, erased: str) -> bool:
+        """Take a user's id out of the list; return whether this change names them: other rows may have such an id, too.
+
+        A token that went stays listed under another name, as the application may keep it when its user is gone.
+        """
+        if self.kind not in ("user", "token", "notification") or self.key[0] != user_id:
+            return False
+        if self.kind == "token":
+            Changed.note("token", erased, *self.key[1:])
+        self.delete()
+        return True
+
     @staticmethod
     def note(kind: str, *key: str) -> None:
         """List a row that is about to be changed, unless it is a trial's, which no application shows."""
         if any(trials.of(part) for part in key):
             return
         now, name = datetime.now(UTC), json.dumps(key, ensure_ascii=False)
-        row = Changed(f"changes#{now.date()}#{shard_of(name)}", f"{now:%Y-%m-%dT%H:%M:%S.%fZ} {kind} {name}")
+        row = Changed(f"{Changed.PREFIX}{now.date()}#{shard_of(name)}", f"{now:%Y-%m-%dT%H:%M:%S.%fZ} {kind} {name}")
         row.update(actions=[Changed.expires.set(now + CHANGES_KEPT)])
 
     @staticmethod
@@ -58,4 +73,6 @@ class Changed(Row):
         first, last = (each.astimezone(UTC) for each in (time, now))
         for days in range((last.date() - first.date()).days + 1):
             for partition in day_keys(first.date() + timedelta(days=days)):
-                yield from Changed.query(f"changes#{partition}", Changed.entry >= f"{first:%Y-%m-%dT%H:%M:%S.%f}")
+                yield from Changed.query(
+                    f"{Changed.PREFIX}{partition}", Changed.entry >= f"{first:%Y-%m-%dT%H:%M:%S.%f}"
+                )
