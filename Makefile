@@ -26,13 +26,14 @@ dev: setup ## Keep the local cloud as your files are, and show what functions lo
 django: setup ## The example's network in Django beside the local cloud, at http://127.0.0.1:8000 (PORT=4567)
 	@$(BIN)/python examples/django/serve.py $(if $(PORT),--port $(PORT))
 
-test-django: setup ## The bridge's tests with the oldest and the newest Django (needs uv)
+test-django: setup ## The bridge's tests with the oldest and the newest Django, on SQLite and PostgreSQL (needs uv)
 	@for version in 4.2 6.1; do \
 	  uv venv --quiet --allow-existing --python $(BIN)/python .backbeat/django-$$version && \
 	  uv pip install --quiet --python .backbeat/django-$$version/bin/python --require-hashes -r requirements/dev.txt && \
 	  uv pip install --quiet --python .backbeat/django-$$version/bin/python "django~=$$version.0" && \
 	  uv pip install --quiet --python .backbeat/django-$$version/bin/python --no-deps --no-build-isolation --editable . && \
-	  .backbeat/django-$$version/bin/python -m pytest tests/unit/bridge || exit 1; \
+	  .backbeat/django-$$version/bin/python -m pytest tests/unit/bridge && \
+	  .backbeat/django-$$version/bin/python tests/postgres.py pytest tests/unit/bridge || exit 1; \
 	done
 
 browser: setup ## Set up the browser that the tests of pages run in (needs npm; `make test` does it by itself)

@@ -6,7 +6,7 @@ from django.db import models
 
 class Card(models.Model):
     member = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="card")
-    first_name = models.CharField(max_length=40)
+    first_name = models.CharField(max_length=100)
     friends = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="friends")
     made = models.DateTimeField(auto_now_add=True)
 

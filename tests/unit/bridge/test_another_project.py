@@ -94,7 +94,7 @@ def test_ids_days_profiles_and_audiences(carried: Any, ada: Person, note: Note) 
     profile.save()
     carried()
     assert User.get(str(ada.pk)).locale == "de"
-    note.audience = "nobody knows"
+    note.audience = "nobody"
     note.save()
     carried()
     assert ours.Post.get(str(note.pk)).visibility == "hidden"
