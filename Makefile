@@ -9,7 +9,7 @@ EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev shots django test browser test-django invoke invoke-all bench bench-cold bench-mail bench-killed bench-width bench-fairness bench-sweeps bench-django bench-media drawing checkov check format lock clean
+.PHONY: help setup run dev shots django test browser test-django month invoke invoke-all bench bench-cold bench-mail bench-killed bench-width bench-fairness bench-sweeps bench-django bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-django: setup ## The bridge's tests with the oldest and the newest Django, 
 
 browser: setup ## Set up the browser that the tests of pages run in (needs npm; `make test` does it by itself)
 	@$(BIN)/python tests/chromium.py
+
+month: setup ## Play a month beside Django, and compare its rows with queries that know nothing of Backbeat (SEED=1)
+	@PYTHONPATH=tests $(BIN)/python tests/month.py $(SEED)
 
 test: browser ## Run every test (those of the local cloud and of the browser one after the other)
 	@$(BIN)/pytest --ignore tests/integration --ignore tests/browser --numprocesses auto
