@@ -138,8 +138,7 @@ def _import(writer: Writer, kind: Kind, state: State, told: Told) -> None:
                 state.handed = last
                 _save(kind.name, state)
                 if known_to_be_new:
-                    notes = mirror.activities(kind.name, rows_of_it, now)
-                    new = [note for note in notes if (note.day, note.user_id) not in noted]
+                    new = mirror.activities(kind.name, rows_of_it, now, noted)
                     noted |= {(note.day, note.user_id) for note in new}
                     parts = list(zip(_dealt(rows_of_it), (new[n::THREADS] for n in range(THREADS)), strict=True))
                     written = [(part, threads.submit(_write, kind, part, its)) for part, its in parts]

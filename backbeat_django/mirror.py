@@ -6,7 +6,7 @@ same rows (scores, counts, media, ...) is never touched.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -277,15 +277,18 @@ def _note_activity(kind: str, rows: Mapping[Key, Attributes], now: datetime) -> 
                 batch.save(note)
 
 
-def activities(kind: str, rows: Mapping[Key, Attributes], now: datetime) -> list[Activity]:
-    """The notes of who was active by some rows, each once."""
+def activities(
+    kind: str, rows: Mapping[Key, Attributes], now: datetime, noted: Set[tuple[str, str]] = frozenset()
+) -> list[Activity]:
+    """The notes of who was active by some rows, each once, without those of a day and user that are noted already."""
     found: dict[tuple[str, str], Activity] = {}
     for key, attributes in rows.items():
         was = activity(kind, key, attributes)
         if was and timedelta(0) <= now - was[1] + timedelta(days=1) and now - was[1] < ACTIVITY_KEPT:
             who, at = was
             day = day_key(at, who)
-            found[day, who] = Activity(day, who, expires=at + ACTIVITY_KEPT)
+            if (day, who) not in noted and (day, who) not in found:
+                found[day, who] = Activity(day, who, expires=at + ACTIVITY_KEPT)
     return list(found.values())
 
 
