@@ -75,7 +75,7 @@ bench-mail: setup ## Time welcome mails beside Celery's (needs uv; Redis if ther
 	@uv venv --quiet --allow-existing --python $(BIN)/python .backbeat/bench/celery
 	@uv pip install --quiet --python .backbeat/bench/celery/bin/python --require-hashes -r tests/benchmarks/celery.txt
 	@$(BIN)/python -c 'from backbeat_ops import deployment; deployment.build(lambda line: None)'
-	@$(BIN)/python tests/benchmarks/mail.py $(ROUNDS)
+	@$(BIN)/python tests/benchmarks/mails.py $(ROUNDS)
 
 bench-killed: setup ## Send 2,000 welcomes on the running local cloud while their workers are killed: nobody gets two
 	@$(BIN)/python tests/benchmarks/killed.py

@@ -1,4 +1,4 @@
-"""Welcome mails as Celery tasks, for `mail.py`: plainly over SMTP, and with the promise that Backbeat makes.
+"""Welcome mails as Celery tasks, for `mails.py`: plainly over SMTP, and with the promise that Backbeat makes.
 
 Both render the very same mail. `same` reads the user, claims the mail, hands it to SES and settles it, with botocore
 on kept connections, and over a new one to SES, as a kept one could lose a mail.
