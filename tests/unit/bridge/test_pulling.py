@@ -90,6 +90,18 @@ def test_counts_come_back(carried: Any, ada: Member) -> None:
     assert ada.followers_count == 1
 
 
+@pytest.mark.parametrize("kind", ["user", "post", "deleted", "restored"])
+def test_what_has_an_id_that_the_application_could_not_give_is_passed_over(
+    carried: Any, ada: Member, kind: str
+) -> None:
+    Follow.objects.create(follower=Member.objects.create_user("bob"), followed=ada)
+    carried()
+    Changed.note(kind, "upload-20261126T052427.745Z")
+    assert pull()["user"] == 2
+    ada.refresh_from_db()
+    assert ada.followers_count == 1
+
+
 def test_scores_come_back_and_a_second_pull_writes_nothing(carried: Any, ada: Member) -> None:
     post = Post.objects.create(author=ada, text="Hello", created_at=NOW, views=2)
     Like.objects.create(post=post, member=ada)
