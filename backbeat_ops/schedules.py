@@ -90,7 +90,7 @@ class Schedule:
         try:
             return emulator.times(self.definition, after)
         except NotUnderstood as error:
-            raise NotUnderstood(f"Schedule {self.name!r}: {error}.") from error
+            raise NotUnderstood(f"Schedule {self.name!r}: {str(error).rstrip('.')}.") from error
 
     def body(self, at: datetime) -> str:
         """The body of the message that it sends for a time."""

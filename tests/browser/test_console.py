@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from backbeat import aws, queues
 from backbeat.models import Delivery
@@ -160,6 +161,29 @@ def test_a_schedule_is_paused_and_resumed(page: Page, at: Callable[[str], None],
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     (schedule,) = schedules.named(cloud.name, ["cleanup_old_posts"])
     assert schedule.enabled
+
+
+@pytest.mark.parametrize(
+    ("expression", "button", "answer"),
+    [("cron(17 4 * * ? *)", "Show the times", "daily 04:17"), ("cron(every day)", "Save", "That did not work")],
+)
+def test_what_is_pressed_before_the_page_is_ready_is_done_once_it_is(
+    page: Page, at: Callable[[str], None], cloud: Stack, expression: str, button: str, answer: str
+) -> None:
+    held: list[Route] = []
+    asked: list[str] = []
+    page.route("**/htmx.min.js*", lambda route: held.append(route))
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    address = urljoin(page.url, "/schedules/update_trending_hashtags")
+    page.goto(address, wait_until="commit")
+    page.get_by_label(re.compile("^Expression")).fill(expression)
+    page.get_by_role("button", name=button).dblclick()
+    assert asked == []
+    (script,) = held
+    script.continue_()
+    expect(page.locator("main")).to_contain_text(answer)
+    assert len(asked) == 1
+    assert page.url == address
 
 
 def test_a_stretch_is_played_and_its_report_is_read(page: Page, at: Callable[[str], None], cloud: Stack) -> None:

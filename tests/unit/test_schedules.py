@@ -208,6 +208,7 @@ def test_a_schedule_is_described_with_its_next_times_and_its_last_run(queue: Que
     ("expression", "target_input", "wrong"),
     [
         ("cron(0 99 * * ? *)", json.dumps(INPUT), "99"),
+        ("cron(every day)", json.dumps(INPUT), r"2 provided\.$"),
         ("cron(0 3 LW * ? *)", json.dumps(INPUT), "LW"),
         ("cron(0 3 * * ? *)", "not JSON", "no message for a task"),
         ("cron(0 3 * * ? *)", json.dumps({**INPUT, "task": "wash_dishes"}), "no message for a task"),
@@ -218,7 +219,7 @@ def test_a_schedule_that_means_nothing_is_shown_and_is_not_played(
     welcome_queue: Queue, expression: str, target_input: str, wrong: str
 ) -> None:
     put("broken", expression, target_input, welcome_queue)
-    assert wrong in schedules.described(the("broken"), MONDAY)["problem"]
+    assert wrong.rstrip(r"\.$") in schedules.described(the("broken"), MONDAY)["problem"]
     with pytest.raises(NotUnderstood, match=f"Schedule 'broken': .*{wrong}"):
         list(schedules.play([the("broken")], MONDAY, MONDAY + DAY))
     assert welcome_queue.depth() == (0, 0)
