@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import Count, Q
 from django.utils import timezone
 
@@ -49,6 +50,7 @@ def ours_of(kind: str, key: Key) -> Any:
 
 def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
     """The rows of some keys as they are now; a key without a row is left out."""
+    keys = possible(kind, keys)
     if not keys:
         return {}
     if kind.name in ("user", "post"):
@@ -56,7 +58,7 @@ def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
     elif kind.name == "comment":
         query = Q(pk__in=[key[1] for key in keys])
     else:
-        first, second = (kind.fields[part] for part in _PAIRS[kind.name])
+        first, second = (kind.fields[part] for part in _KEYS[kind.name])
         by_first: dict[str, list[str]] = defaultdict(list)
         for one, other in keys:
             by_first[one].append(other)
@@ -68,7 +70,26 @@ def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
     return {key: found[key] for key in keys if key in found}
 
 
-_PAIRS = {
+def possible(kind: Kind, keys: Iterable[Key]) -> list[Key]:
+    """The keys that a row of the application's could have: who else writes to the stack need not keep to its ids."""
+    ends = [follow(kind.model, kind.fields.get(part, part))[-1] for part in _KEYS[kind.name]]
+    held = [end.related_model._meta.pk if end.is_relation else end for end in ends]
+    return [key for key in keys if all(map(_could_hold, held, key))]
+
+
+def _could_hold(field: Any, text: str) -> bool:
+    """Whether a column could hold an id: integers have 64 bits at the most, and PostgreSQL's texts no zero byte."""
+    try:
+        value = field.to_python(text)
+    except ValidationError:
+        return text == "-"
+    return "\0" not in text and not (isinstance(value, int) and value.bit_length() > 63)
+
+
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "user": ("pk",),
+    "post": ("pk",),
+    "comment": ("post", "pk"),
     "like": ("post", "user"),
     "follow": ("follower", "followed"),
     "token": ("user", "id"),

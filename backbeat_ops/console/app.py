@@ -13,12 +13,12 @@ from backbeat_ops.console import views
 from backbeat_ops.console.guard import Guard
 from backbeat_ops.console.jobs import Jobs
 from backbeat_ops.console.kept import Letters
-from backbeat_ops.console.pages import dead, insights, mail, media, now, runs, schedules, tasks, work
+from backbeat_ops.console.pages import dead, insights, jobs, mail, media, now, runs, schedules, tasks
 from backbeat_ops.emulator import NotUnderstood
 from backbeat_ops.runs import NotSettled
 from backbeat_ops.stack import Stack
 
-PAGES = (now, tasks, schedules, runs, dead, media, mail, insights, work)
+PAGES = (now, tasks, schedules, runs, dead, media, mail, insights, jobs)
 MENDABLE = (ClientError, BotoCoreError, LookupError, ValueError, NotSettled, NotUnderstood, NotUnknown)
 """What a page says in a sentence."""
 

@@ -78,7 +78,7 @@ def retry(request: Request, form: dict[str, Any]) -> Response:
             return told(dead.retry(wanted, progress=progress), "sent to the queue")
 
         job = stack_jobs.start(f"Retrying {wanted[0].task}", BACK, len(wanted), forgetting(request, all_of_them))
-        return views.went(f"/work/{job.number}")
+        return views.went(f"/jobs/{job.number}")
     found = dead.find(str(form.get("id") or ""), letters)
     body = dead.edited(found[0], str(form["text"])) if form.get("text") else None
 
@@ -95,7 +95,7 @@ def retry(request: Request, form: dict[str, Any]) -> Response:
         return f"Its run has {run.outcome}{why}" if run.outcome == "succeeded" else f"Its run is {run.outcome}{why}"
 
     job = stack_jobs.start(f"Trying {found[0].id}", BACK, 1, forgetting(request, one))
-    return views.went(f"/work/{job.number}")
+    return views.went(f"/jobs/{job.number}")
 
 
 def discard(request: Request, form: dict[str, Any]) -> Response:
@@ -117,7 +117,7 @@ def discard(request: Request, form: dict[str, Any]) -> Response:
 
     title = f"Discarding {wanted[0].task}"
     job = request.app.state.jobs.start(title, BACK, len(wanted), forgetting(request, work))
-    return views.went(f"/work/{job.number}")
+    return views.went(f"/jobs/{job.number}")
 
 
 def forgetting(request: Request, work: Callable[[Job], str]) -> Callable[[Job], str]:

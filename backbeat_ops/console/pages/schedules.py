@@ -112,7 +112,7 @@ def play(request: Request, form: dict[str, Any]) -> Response:
         return f"{sent} sent, {known} were known already, {failed} failed."
 
     job = request.app.state.jobs.start(f"Playing {chosen[0].name}", f"/schedules/{chosen[0].name}", total, work)
-    return views.went(f"/work/{job.number}")
+    return views.went(f"/jobs/{job.number}")
 
 
 def _times(schedule: schedules.Schedule, before: datetime, end: datetime) -> list[datetime]:

@@ -90,13 +90,14 @@ def test_counts_come_back(carried: Any, ada: Member) -> None:
     assert ada.followers_count == 1
 
 
-@pytest.mark.parametrize("kind", ["user", "post", "deleted", "restored"])
+@pytest.mark.parametrize("kind", ["user", "post", "deleted", "restored", "token", "notification"])
+@pytest.mark.parametrize("strange", ["upload-20261126T052427.745Z", "9" * 30])
 def test_what_has_an_id_that_the_application_could_not_give_is_passed_over(
-    carried: Any, ada: Member, kind: str
+    carried: Any, ada: Member, kind: str, strange: str
 ) -> None:
     Follow.objects.create(follower=Member.objects.create_user("bob"), followed=ada)
     carried()
-    Changed.note(kind, "upload-20261126T052427.745Z")
+    Changed.note(kind, strange, *["1"] * (kind in ("token", "notification")))
     assert pull()["user"] == 2
     ada.refresh_from_db()
     assert ada.followers_count == 1
@@ -219,6 +220,23 @@ def run_at(module: Any, when: datetime) -> Any:
 
     task = module.handle.task
     return Run(task, Message(task=task.name, id="r1", sent_at=when), Context())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("strange", ["upload-20261126T052427.745Z", "9" * 30])
+def test_the_diff_names_rows_whose_ids_the_application_could_not_give(carried: Any, ada: Member, strange: str) -> None:
+    carried()
+    ada_id = str(ada.pk)
+    ours.Post.new(strange, author_id=strange, text="x", created_at=NOW).save()
+    ours.User.new(strange, name="x", email="x@example.org", created_at=NOW).save()
+    ours.Comment.new(strange, strange, author_id=strange, text="x", created_at=NOW).save()
+    ours.Like(strange, ada_id, created_at=NOW).save()
+    ours.Follow(ada_id, strange, created_at=NOW).save()
+    Token.new(strange, strange, kind="refresh", created_at=NOW, expires_at=NOW).save()
+    said = diff()
+    for kind in ("post", "user", "comment", "like", "follow", "token"):
+        assert any(strange in line and "gone from Django" in line for line in said.splitlines() if kind in line), kind
+    assert "repaired" in diff("--repair")
+    assert diff().endswith("nothing differs\n")
 
 
 def test_the_diff_names_what_differs_and_repairs_it(carried: Any, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,4 +13,4 @@ def context(request: Request) -> dict[str, Any]:
     return {"title": job.title, "job": job, "fault": views.said(job.fault) if job.fault else None}
 
 
-ROUTES = views.page("/work/{number}", "work.html", context, live=True)
+ROUTES = views.page("/jobs/{number}", "job.html", context, live=True)
