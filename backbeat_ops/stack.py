@@ -147,7 +147,7 @@ def delete(stack: Stack) -> dict[str, str]:
         if logical_id.endswith("Bucket") and logical_id not in kept:
             try:
                 s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
-                _empty(bucket)
+                empty(bucket)
             except s3.exceptions.NoSuchBucket:
                 continue
     cloudformation = boto3.client("cloudformation")
@@ -158,10 +158,10 @@ def delete(stack: Stack) -> dict[str, str]:
     return kept
 
 
-def _empty(bucket: str) -> None:
-    """Delete everything in a bucket, every version of it."""
+def empty(bucket: str, prefix: str = "") -> None:
+    """Delete every version of everything in a bucket whose key has a prefix."""
     s3 = boto3.client("s3")
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
         if not found:
             continue

@@ -26,7 +26,6 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.exceptions import PynamoDBException
-from pynamodb.models import Model
 
 from backbeat import models, queues, tasks, trials
 from backbeat.aws import s3
@@ -46,13 +45,14 @@ from backbeat.models import (
     SweepRun,
     Token,
     User,
+    delete_all,
 )
 from backbeat.posts import archive
 from backbeat.posts.files import delete_files, files_of, upload_key
 from backbeat.producer import Task
 from backbeat_ops import localcloud
 from backbeat_ops.deployed import Deployed
-from backbeat_ops.stack import NotFound, Stack
+from backbeat_ops.stack import NotFound, Stack, empty
 
 QUICK, WHOLE = 45.0, 300.0
 """Seconds that the tasks have, all of them together: after a deployment, and where SES is to tell of bounces."""
@@ -171,22 +171,25 @@ class Trial:
         note = models.Trial(TRIALS, self.id)
         note.update(actions=[models.Trial.ended.set(True)])  # from here on its messages ask for nothing
         for user_id in map(self.named, USERS):
-            _delete(Token.query(user_id), Notification.query(user_id), Follow.query(user_id))
+            for model in (Token, Notification, Follow):
+                delete_all(model, model.query(user_id))
             mails = (f"welcome:{user_id}", digest.delivery_id(user_id, self.week))
-            _delete([Delivery(delivery_id) for delivery_id in mails], [User(user_id)])
+            delete_all(Delivery, [Delivery(delivery_id) for delivery_id in mails])
+            User(user_id).delete()
         for post_id in map(self.named, POSTS):
             Post(post_id).delete()
             delete_files(files_of(post_id))
         DigestSelection(f"digest#{digest.week_of(self.week)}", "posts").delete()
         run_id = self.named(tasks.cleanup_old_posts.name)
         for kind in ("surveys", "archive"):
-            _empty(self.stack.buckets["archive"], archive.folder(kind, run_id))
+            empty(self.stack.buckets["archive"], archive.folder(kind, run_id))
         for task in tasks.TASKS:
             for run_id in (self.named(task), f"{self.named(task)}/take"):
-                _delete(SweepRun.query(f"{task}#sweep#{run_id}", attributes_to_get=["task_day", "run_id"]))
+                delete_all(SweepRun, SweepRun.query(f"{task}#sweep#{run_id}", attributes_to_get=["task_day", "run_id"]))
             for day in self._days():
-                _delete(RunRecord.query(f"{task}#{day}", self._own), RunRecord.query(f"{task}#{day}#parts", self._own))
-            _delete(Flight.query(IN_FLIGHT, Flight.key.startswith(f"{task}#{self.id}")))
+                for shelf in (f"{task}#{day}", f"{task}#{day}#parts"):
+                    delete_all(RunRecord, RunRecord.query(shelf, self._own))
+            delete_all(Flight, Flight.query(IN_FLIGHT, Flight.key.startswith(f"{task}#{self.id}")))
         note.delete()
 
     @property
@@ -196,18 +199,6 @@ class Trial:
     def _days(self) -> set[str]:
         """The logical days of its runs, by which the ledger has them."""
         return {f"{self.now.date()}", f"{datetime.now(UTC).date()}", f"{self.week.date()}"}
-
-
-def _delete(*found: Iterator[Model] | Sequence[Model] | Any) -> None:
-    for rows in found:
-        for row in list(rows):
-            row.delete()
-
-
-def _empty(bucket: str, prefix: str) -> None:
-    for page in s3().get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-        for found in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
-            s3().delete_object(Bucket=bucket, Key=found["Key"], VersionId=found["VersionId"])
 
 
 # ---- The checks ------------------------------------------------------------------------------------------------------
