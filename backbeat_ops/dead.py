@@ -19,6 +19,7 @@ from backbeat.letters import Letter
 from backbeat.messages import InvalidMessage, Message, iso
 from backbeat.models import RunRecord
 from backbeat.producer import PRIORITIES, InvalidTaskArguments
+from backbeat.queues import QueueNotFound
 from backbeat.tasks import TASKS
 from backbeat_ops import runs
 from backbeat_ops.stack import NotFound
@@ -380,8 +381,16 @@ def run_of(letter: Letter) -> RunRecord | None:
     return ledger.find(_named(letter))
 
 
+def number(name: str) -> int:
+    """About how many letters a task has; one that is declared here and not deployed yet has none."""
+    try:
+        return letters.number(TASKS[name])
+    except QueueNotFound:
+        return 0
+
+
 def _of_task(name: str) -> list[Letter]:
-    if not letters.number(TASKS[name]):
+    if not number(name):
         return []
     with letters.looking(TASKS[name]) as look:
         return sorted(look, key=lambda letter: letter.first_sent)

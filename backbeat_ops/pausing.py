@@ -84,16 +84,19 @@ def group_of(stack: str) -> str:
     return f"{stack}-pauses"
 
 
-def tasks_of(name: str) -> list[str]:
-    """The tasks of a class, or the one task of that name.
+def tasks_of(stack: Stack, name: str) -> list[str]:
+    """The tasks of a class in a stack, or the one task of that name.
 
     Raises:
         NotFound: There is neither.
     """
-    if name in TASKS:
+    there = stack.tasks()
+    if name in there:
         return [name]
-    if found := [task.name for task in TASKS.values() if task.task_class == name]:
+    if found := [task for task in there if there[task]["class"] == name]:
         return found
+    if name in TASKS:
+        raise NotFound(f"The task {name!r} is declared in your files, and not deployed to {stack.name}.")
     raise NotFound(
         f"There is no class and no task {name!r}. Classes: {', '.join(PRIORITIES)}. Tasks: {', '.join(sorted(TASKS))}."
     )

@@ -1,6 +1,7 @@
 """One deployed stack, on AWS or on the local cloud: where its queues, functions, buckets and tables are."""
 
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from backbeat import models, queues
+from backbeat.producer import PRIORITIES
 from backbeat.tasks import TASKS
 
 POLL = 2
@@ -62,7 +64,8 @@ class Stack:
     @cached_property
     def tables(self) -> dict[str, str]:
         """Table names by the environment variable that functions find them in, `{"POSTS_TABLE": ...}`."""
-        return {variable: self.resources[table_id(variable)] for variable in models.TABLES}
+        ids = {variable: table_id(variable) for variable in models.TABLES}
+        return {variable: self.resources[logical] for variable, logical in ids.items() if logical in self.resources}
 
     @property
     def buckets(self) -> dict[str, str]:
@@ -96,11 +99,13 @@ class Stack:
         os.environ.update(self.tables)
 
     def tasks(self) -> dict[str, dict[str, str]]:
-        """By task: its class, function, queue and dead queue, and the queues' URLs."""
+        """By task: its class, function, queue and dead queue, and the queues' URLs; those that are deployed."""
         urls = {url.rsplit("/", 1)[-1]: url for url in self.resources.values() if "/" in url}
         found = {}
         for name, task in TASKS.items():
             queue = task.queue_name(self.name)
+            if queue not in urls or queues.dead_queue(queue) not in urls:
+                continue
             found[name] = {
                 "class": task.task_class,
                 "function": f"{self.name}-{name}",
@@ -110,6 +115,17 @@ class Stack:
                 "dead_queue_url": urls[queues.dead_queue(queue)],
             }
         return found
+
+    def undeployed(self) -> list[str]:
+        """The tasks that these files declare and the stack does not have, as they are newer than it."""
+        there = self.tasks()
+        return [name for name in TASKS if name not in there]
+
+    def undeclared(self) -> list[str]:
+        """The tasks that the stack has and these files do not declare, as they are older than it."""
+        dead_queue = re.compile(rf".*/{re.escape(self.name)}-(?:{'|'.join(PRIORITIES)})-(\w+)-dead")
+        found = filter(None, map(dead_queue.fullmatch, self.resources.values()))
+        return sorted(match[1] for match in found if match[1] not in TASKS)
 
     def describe(self) -> dict[str, Any]:
         """All that any AWS client needs to find its way about the stack."""

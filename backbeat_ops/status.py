@@ -44,6 +44,13 @@ def status(stack: Stack, *, causes: bool = True) -> dict[str, Any]:
     allowed = {name: each.late_s for name, each in capacity.configured(stack).items()} if late else {}
     described["classes"] = list(_classes(described["tasks"]))
     described["verdict"] = verdict(described["tasks"], allowed)
+    described["verdict"]["known"] += [
+        *(f"{name} is declared in your files, and not deployed to the stack" for name in stack.undeployed()),
+        *(
+            f"{name} is in the stack and not in your files, which are older: see it with newer ones"
+            for name in stack.undeclared()
+        ),
+    ]
     return described
 
 

@@ -46,7 +46,8 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """Let messages wait: no function takes what is on a task's queue, or on those of a class. It ends by itself."""
-    tasks, stack, now = pausing.tasks_of(name), the_stack(context), datetime.now(UTC)
+    stack, now = the_stack(context), datetime.now(UTC)
+    tasks = pausing.tasks_of(stack, name)
     plans = pausing.plan(stack, tasks, wanted, now)
     for text in meaning(plans, now):
         errors.print(text, soft_wrap=not errors.is_terminal, markup=False)
@@ -77,7 +78,8 @@ def meaning(plans: list[Plan], now: datetime) -> list[str]:
 
 def resume(context: typer.Context, name: Paused, as_json: AsJson = False) -> None:
     """End a pause now: functions take what waits, the oldest first, as many at once as they may."""
-    tasks, stack = pausing.tasks_of(name), the_stack(context)
+    stack = the_stack(context)
+    tasks = pausing.tasks_of(stack, name)
     ended = pausing.resume(stack, tasks)
     if as_json:
         print_json({"stack": stack.name, "resumed": ended})

@@ -5,7 +5,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from backbeat import letters
 from backbeat.letters import Letter
 from backbeat.tasks import TASKS
 from backbeat_ops import dead
@@ -50,4 +49,4 @@ class Letters:
 def _numbers() -> dict[str, int]:
     """About how many letters each task has, which is asked without holding any."""
     with ThreadPoolExecutor(dead.READERS) as pool:
-        return dict(zip(TASKS, pool.map(lambda name: letters.number(TASKS[name]), TASKS), strict=True))
+        return dict(zip(TASKS, pool.map(dead.number, TASKS), strict=True))

@@ -192,7 +192,7 @@ def test_a_length_of_time_that_is_none_is_said(text: str) -> None:
 
 def test_what_is_no_class_and_no_task_is_answered_with_those_there_are(stack: Stack) -> None:
     with pytest.raises(NotFound, match=r"Classes: media, emails.*Tasks: cleanup_expired_tokens"):
-        pausing.tasks_of("mails")
+        pausing.tasks_of(stack, "mails")
     with pytest.raises(NotPaused, match="it takes 1 min at least"):
         pausing.plan(stack, [WELCOME], timedelta(0), NOW)
 

@@ -15,6 +15,7 @@ from backbeat.producer import PRIORITIES, Task
 from backbeat.tasks import TASKS
 from backbeat_ops import localcloud, mail, runs, schedules, status
 from backbeat_ops.console import views
+from backbeat_ops.stack import NotFound
 
 LOOKED_AT = 100
 """Runs of a task that its figures are of, the last ones."""
@@ -24,7 +25,7 @@ READERS = 6
 def context(request: Request) -> dict[str, Any]:
     """What the list shows."""
     found = status.status(request.app.state.stack, causes=False)["tasks"]
-    names = sorted(TASKS, key=lambda name: (-PRIORITIES[TASKS[name].task_class], name))
+    names = sorted(found, key=lambda name: (-PRIORITIES[TASKS[name].task_class], name))
     with ThreadPoolExecutor(READERS) as pool:
         recent = dict(zip(names, pool.map(lambda name: runs.recent(name, LOOKED_AT, days=7), names), strict=True))
     totals = schedules.counts(datetime.now(UTC))
@@ -51,7 +52,10 @@ def one(request: Request) -> dict[str, Any]:
     """What the page of one task shows."""
     task = runs.the_task(request.path_params["name"])
     recent = runs.recent(task.name, LOOKED_AT, days=7)
-    found = status.status(request.app.state.stack, causes=False)["tasks"][task.name]
+    stack = request.app.state.stack
+    if task.name in stack.undeployed():
+        raise NotFound(f"The task {task.name!r} is declared in your files, and not deployed to {stack.name}.")
+    found = status.status(stack, causes=False)["tasks"][task.name]
     return {
         "title": task.name,
         "task": found | {"name": task.name, "doc": inspect.getdoc(task) or ""},
