@@ -48,8 +48,8 @@ class Pause:
     until: datetime
 
     def shown(self) -> dict[str, str]:
-        """It as JSON has it."""
-        return {"since": iso(self.since), "until": iso(self.until)}
+        """It as JSON has it, to the second."""
+        return {"since": iso(self.since.replace(microsecond=0)), "until": iso(self.until)}
 
 
 @dataclass(frozen=True, slots=True)
