@@ -42,9 +42,9 @@ browser: setup ## Set up the browser that the tests of pages run in (needs npm; 
 month: setup ## Play a month beside Django, and compare its rows with queries that know nothing of Backbeat (SEED=1)
 	@PYTHONPATH=tests $(BIN)/python tests/month.py $(SEED)
 
-test: browser ## Run every test (those of the local cloud and of the browser one after the other)
+test: browser ## Run every test, on all cores; those of the local cloud and of the browser in two processes
 	@$(BIN)/pytest --ignore tests/integration --ignore tests/browser --numprocesses auto
-	@$(BIN)/pytest tests/integration tests/browser
+	@$(BIN)/pytest tests/integration tests/browser --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 shots: browser ## Take docs/console/*.webp, the pictures of the console's pages, anew
 	@BACKBEAT_SHOTS=$(CURDIR)/.backbeat/shots $(BIN)/pytest tests/browser/test_console.py -n0

@@ -21,6 +21,8 @@ from backbeat_ops.localcloud import ROOT, STACK, LocalCloudError, Say
 
 DEPLOYED_FROM = "backbeat-source"
 """The tag of the stack that says what it was deployed from."""
+BUILT_FROM = ".aws-sam/build/source"
+"""Says what was built, for this machine; `sam build` empties its folder first, whoever calls it and for whatever."""
 SHARED = "layers/shared"
 OVERLAY = f"{STACK}-edited"
 """The layer that holds the shared layer's code as it was swapped."""
@@ -190,7 +192,13 @@ def build(say: Say) -> None:
 
 
 def _build(say: Say) -> None:
+    """Build what has changed since the last build here, if anything: another local cloud may have needed it, too."""
+    source, stamp = _fingerprint(), ROOT / BUILT_FROM
+    if stamp.exists() and stamp.read_text() == source:
+        return
     _sam(["build", "--config-env", "local", *parameters()], say)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(source)
 
 
 def architecture() -> str:

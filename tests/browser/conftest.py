@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import chromium as installed
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 QUIET = (
     "--no-sandbox",
@@ -25,6 +25,9 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 WIDTHS = {390: 844, 1280: 800}
 """The screens that pages are looked at on, a phone's and a laptop's: heights by width, in pixels."""
 SCHEMES = ("light", "dark")
+PATIENCE = 60_000
+"""Milliseconds in which a page has surely changed and a function run, though every core is taken."""
+expect.set_options(timeout=PATIENCE)
 
 Watched = Callable[[BrowserContext], list[str]]
 Axe = Callable[..., None]
@@ -38,7 +41,7 @@ def chromium() -> Iterator[Browser]:
     found = installed.find()
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
-            executable_path=found.path, args=QUIET, env={**os.environ, **found.environment}, timeout=60_000
+            executable_path=found.path, args=QUIET, env={**os.environ, **found.environment}, timeout=PATIENCE
         )
         yield started
         started.close()
@@ -54,7 +57,7 @@ def watched() -> Watched:
 def page(chromium: Browser, watched: Watched) -> Iterator[Page]:
     """A page of a fresh profile; the test fails on an error in its console, and on a request to another machine."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(PATIENCE)
     faults = watched(context)
     yield context.new_page()
     context.close()

@@ -121,12 +121,13 @@ def test_one_that_is_silent_for_minutes_is_named_with_what_helps_and_goes_on(
 ) -> None:
     localcloud.start(any_port())
     cloud = running()
-    monkeypatch.setattr(localcloud, "SECONDS_UNTIL_SAID", 1)
-    monkeypatch.setattr(localcloud, "PATIENCE", 1)
     cloud.process.suspend()
     try:
-        with pytest.raises(LocalCloudError, match=rf"\({cloud}\) runs.*kill -CONT {cloud.process.pid}.*kill -9"):
-            localcloud.endpoint()
+        with monkeypatch.context() as patched:
+            patched.setattr(localcloud, "SECONDS_UNTIL_SAID", 1)
+            patched.setattr(localcloud, "PATIENCE", 1)
+            with pytest.raises(LocalCloudError, match=rf"\({cloud}\) runs.*kill -CONT {cloud.process.pid}.*kill -9"):
+                localcloud.endpoint()
     finally:
         cloud.process.resume()
     assert localcloud.find() == cloud

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import cache
 from threading import RLock
 from typing import Any
 
@@ -12,6 +13,7 @@ import boto3
 import chains
 import permissions
 import pytest
+import quick
 from botocore.client import BaseClient
 from botocore.model import StructureShape
 from documented import documented
@@ -28,6 +30,7 @@ from backbeat_ops import cli, terminal
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+quick.shorten()
 cli.whole()  # which imports the commands, each of which is imported else when it is called
 
 
@@ -100,29 +103,35 @@ def _one_task_in_a_process() -> None:
     ledger._counted.clear()
 
 
+@quick.State
+def template_resources() -> None:
+    """The template's tables, queues, buckets, schedules' groups and secrets."""
+    dynamodb, sqs, s3 = boto3.client("dynamodb"), boto3.client("sqs"), boto3.client("s3")
+    for name, table in resources("AWS::DynamoDB::Table").items():
+        known = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+        properties = {k: resolve(v) for k, v in table["Properties"].items() if k in known}
+        dynamodb.create_table(TableName=name, **properties)
+    for queue in resources("AWS::SQS::Queue").values():
+        visibility = queue["Properties"].get("VisibilityTimeout", 30)
+        sqs.create_queue(
+            QueueName=resolve(queue["Properties"]["QueueName"]), Attributes={"VisibilityTimeout": str(visibility)}
+        )
+    for name, bucket in resources("AWS::S3::Bucket").items():
+        bucket_name = resolve({"Ref": name})
+        s3.create_bucket(Bucket=bucket_name)
+        if "VersioningConfiguration" in bucket["Properties"]:
+            s3.put_bucket_versioning(Bucket=bucket_name, VersioningConfiguration={"Status": "Enabled"})
+    for group in resources("AWS::Scheduler::ScheduleGroup").values():
+        boto3.client("scheduler").create_schedule_group(Name=resolve(group["Properties"]["Name"]))
+    for name in resources("AWS::SecretsManager::Secret"):
+        boto3.client("secretsmanager").create_secret(Name=name, SecretString=f"the value of {name}")
+
+
 @pytest.fixture
 def aws(_no_network: None) -> Iterator[None]:
     """moto's AWS with the template's tables, queues and buckets; the models are bound to it."""
     with mock_aws():
-        dynamodb, sqs, s3 = boto3.client("dynamodb"), boto3.client("sqs"), boto3.client("s3")
-        for name, table in resources("AWS::DynamoDB::Table").items():
-            known = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-            properties = {k: resolve(v) for k, v in table["Properties"].items() if k in known}
-            dynamodb.create_table(TableName=name, **properties)
-        for queue in resources("AWS::SQS::Queue").values():
-            visibility = queue["Properties"].get("VisibilityTimeout", 30)
-            sqs.create_queue(
-                QueueName=resolve(queue["Properties"]["QueueName"]), Attributes={"VisibilityTimeout": str(visibility)}
-            )
-        for name, bucket in resources("AWS::S3::Bucket").items():
-            bucket_name = resolve({"Ref": name})
-            s3.create_bucket(Bucket=bucket_name)
-            if "VersioningConfiguration" in bucket["Properties"]:
-                s3.put_bucket_versioning(Bucket=bucket_name, VersioningConfiguration={"Status": "Enabled"})
-        for group in resources("AWS::Scheduler::ScheduleGroup").values():
-            boto3.client("scheduler").create_schedule_group(Name=resolve(group["Properties"]["Name"]))
-        for name in resources("AWS::SecretsManager::Secret"):
-            boto3.client("secretsmanager").create_secret(Name=name, SecretString=f"the value of {name}")
+        template_resources.put()
         models.bind({variable: function_environment_of(variable) for variable in models.TABLES})
         queues.bind(STACK)
         with permissions.enforced() as denied, chains.enforced() as too_long:
@@ -131,6 +140,7 @@ def aws(_no_network: None) -> Iterator[None]:
         assert too_long == []
 
 
+@cache
 def function_environment_of(variable: str) -> str:
     """The value that the template gives every function for a variable."""
     return function_environment("ProcessMediaUploadFunction")[variable]

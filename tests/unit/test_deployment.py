@@ -1,6 +1,7 @@
 """What the local cloud runs: what was deployed by `sam`, or what was swapped since, and which of the two."""
 
 import io
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,7 +18,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 
 from backbeat_ops import deployment, localcloud
 from backbeat_ops.deployment import DoesNotCompile, deploy, swap
-from backbeat_ops.localcloud import STACK
+from backbeat_ops.localcloud import STACK, LocalCloudError
 
 
 @pytest.fixture
@@ -58,8 +59,13 @@ class Cloud:
             )
 
     def run_sam(self, arguments: list[str], say: Any) -> None:
-        """Stands for `sam`: a deployment puts its tag on the stack, and leaves alone what is as it deployed it last."""
+        """Stands for `sam`: a deployment puts its tag on the stack, and leaves alone what is as it deployed it last.
+
+        A build empties its folder first.
+        """
         self.sam.append(arguments[0])
+        if arguments[0] == "build":
+            shutil.rmtree(deployment.ROOT / ".aws-sam/build", ignore_errors=True)
         if arguments[0] == "deploy":
             (_, self.source) = arguments[arguments.index("--tags") + 1].split("=")
 
@@ -99,6 +105,33 @@ def test_only_what_has_changed_is_deployed(project: Path, cloud: Cloud) -> None:
     (project / "template.yaml").write_text("changed")
     assert deploy(print) is True
     assert cloud.sam == ["build", "deploy"]
+
+
+def test_what_is_built_is_not_built_again_for_another_local_cloud(project: Path, cloud: Cloud) -> None:
+    cloud.source = None
+    assert deploy(print) is True
+    assert cloud.sam == ["deploy"]
+    cloud.run_sam(["build"], print)  # by hand, for AWS
+    cloud.source = None
+    assert deploy(print) is True
+    assert cloud.sam == ["deploy", "build", "build", "deploy"]
+
+
+def test_a_build_that_fails_is_made_again(project: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "template.yaml").write_text("changed")
+
+    def failing(arguments: list[str], say: Any) -> None:
+        cloud.run_sam(arguments, say)
+        raise LocalCloudError("sam build failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deployment, "_sam", failing)
+        for _ in range(2):
+            with pytest.raises(LocalCloudError):
+                deploy(print)
+    assert cloud.sam == ["build", "build"]
+    assert deploy(print) is True
+    assert cloud.sam == ["build", "build", "build", "deploy"]
 
 
 def test_a_functions_folder_becomes_its_code_at_once(project: Path, cloud: Cloud) -> None:

@@ -120,10 +120,9 @@ def independent_count(day: date) -> dict[str, Any]:
         "comments": list(Comment.scan()),
         "users": list(User.scan()),
     }
+    active_on = [(row.day, row.user_id) for row in Activity.scan()]
     on = {kind: [row for row in of if start <= row.created_at < start + DAY] for kind, of in rows.items()}
-    active = {
-        ago: {row.user_id for row in Activity.scan() if row.day.startswith(f"{day - DAY * ago}")} for ago in range(30)
-    }
+    active = {ago: {who for on, who in active_on if on.startswith(f"{day - DAY * ago}")} for ago in range(30)}
     best = sorted(
         (row for row in on["posts"] if row.visibility == "public"),
         key=lambda p: (-p.likes_count, -p.comments_count, p.post_id),
