@@ -60,10 +60,16 @@ def counts(kinds: list[str]) -> dict[str, tuple[int, int]]:
     found = {}
     for name in kinds:
         kind = mapping()[name]
-        keys = [kind.fields.get(part, part) for part in ("post", "user")] if name == "like" else ["pk"]
-        theirs = kind.rows.order_by().values(*keys).distinct().count()
-        found[name] = (theirs, sum(1 for _ in _ours(kind)))
+        found[name] = (_theirs(kind), sum(1 for _ in _ours(kind)))
     return found
+
+
+def _theirs(kind: Kind) -> int:
+    """How many rows of a kind the application has, those of one key once."""
+    if kind.holds_bare_ids:
+        return len({key for page in _pages(kind, None) for key in page})
+    keys = [kind.fields.get(part, part) for part in ("post", "user")] if kind.name == "like" else ["pk"]
+    return int(kind.rows.order_by().values(*keys).distinct().count())
 
 
 def _pages(kind: Kind, sample: int | None) -> Iterator[dict[Key, Attributes]]:

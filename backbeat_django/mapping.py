@@ -143,8 +143,13 @@ class Kind:
         return cast("Field[Any, Any]", self.model._meta.get_field(name))
 
     @property
+    def holds_bare_ids(self) -> bool:
+        """Whether its posts are ids in a plain column, as a generic relation's: no query can ask which ones count."""
+        return "post" in self.fields and not follow(self.model, self.fields["post"])[-1].is_relation
+
+    @property
     def rows(self) -> Any:
-        """All the rows that count."""
+        """All the rows that count; where `holds_bare_ids`, those of posts that do not as well."""
         return self.model._base_manager.using(mapping().database).filter(**self.where)
 
 
@@ -331,11 +336,13 @@ def _check_path(where: str, ours: str, model: type[Model], path: Any) -> None:
 
 
 def _about(kind: Kind, post: Kind) -> Kind:
-    """A kind whose rows count only where their posts do; a generic relation leads to no post that could be asked."""
-    path = kind.fields["post"]
-    if not post.where or not follow(kind.model, path)[-1].is_relation:
-        return kind
-    return replace(kind, where={**{f"{path}__{name}": value for name, value in post.where.items()}, **kind.where})
+    """A kind whose rows count only where their posts do, and where they are posts themselves, as reposts may be."""
+    where = dict(kind.where)
+    if issubclass(kind.model, post.model):
+        where = {**post.where, **where}
+    if not kind.holds_bare_ids:
+        where = {**{f"{kind.fields['post']}__{name}": value for name, value in post.where.items()}, **where}
+    return replace(kind, where=where)
 
 
 def _astray(kind: Kind, kinds: Mapping[str, Kind]) -> Iterator[NotMapped]:

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -27,6 +26,7 @@ from backbeat_django.mapping import Kind, mapping
 from backbeat_django.models import Board, Entry, Progress
 from backbeat_django.outbox import Key
 from backbeat_django.relay import aws
+from backbeat_django.rows import can_be
 
 OVERLAP = timedelta(minutes=20)
 """How long before the last pull it reads: a change is listed before it is made, by a function that has 15 minutes."""
@@ -78,7 +78,7 @@ def behind(now: datetime | None = None) -> timedelta | None:
 def bring(kind: str, keys: Sequence[Key]) -> Counter[str]:
     """Bring rows of one kind, as they are now, to the application; what can be none of its rows is passed over."""
     if (of := "post" if kind in ("deleted", "restored") else kind) in ("user", "post") and of in mapping():
-        keys = [key for key in keys if _can_be(mapping()[of], key)]
+        keys = [key for key in keys if can_be(mapping()[of], key)]
     match kind:
         case "user" | "post" if kind in mapping():
             return Counter({kind: _rows(mapping()[kind], keys)})
@@ -95,15 +95,6 @@ def bring(kind: str, keys: Sequence[Key]) -> Counter[str]:
         case "notification" if "notification" in mapping():
             return Counter({kind: sum(_notification(*key) for key in keys)})
     return Counter()
-
-
-def _can_be(kind: Kind, key: Key) -> bool:
-    """Whether a row could have that key: what else writes to the stack need not keep to the application's ids."""
-    try:
-        kind.model._meta.pk.to_python(key[0])
-    except ValidationError:
-        return False
-    return True
 
 
 def pending(kind: str, keys: Iterable[Key]) -> dict[Key, set[str]]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import Count, Q
 from django.utils import timezone
 
 from backbeat.models import Comment, Follow, Like, Post, Row, Token, User, day_key, slice_key
 from backbeat.posts import hashtags
 from backbeat_django.mapping import COUNTERS, VISIBILITIES, Kind, follow, mapping
-from backbeat_django.outbox import Key, as_id
+from backbeat_django.outbox import KEYS, NOBODY, Key, as_id
 
 Attributes = dict[str, Any]
 """What a row of ours is to hold, by attribute; None where it is to hold nothing."""
@@ -47,8 +48,31 @@ def ours_of(kind: str, key: Key) -> Any:
     return key if len(key) > 1 else key[0]
 
 
+def can_be(kind: Kind, key: Key) -> bool:
+    """Whether a row could have that key.
+
+    What else writes to the stack need not keep to the application's ids, and a generic relation holds those of
+    anything: a reaction to comment 7 is about no post whose id is a UUID.
+    """
+    for part, value in zip(KEYS[kind.name], key, strict=True):
+        if value == NOBODY:
+            continue
+        try:
+            field_of(kind, part).to_python(value)
+        except ValidationError:
+            return False
+    return True
+
+
+def field_of(kind: Kind, ours: str) -> Any:
+    """The column that holds a field of ours; of a relation the key that it leads to."""
+    step: Any = follow(kind.model, kind.fields.get(ours, ours))[-1]
+    return step if step.concrete else step.related_model._meta.pk
+
+
 def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
     """The rows of some keys as they are now; a key without a row is left out."""
+    keys = [key for key in keys if can_be(kind, key)]
     if not keys:
         return {}
     if kind.name in ("user", "post"):
@@ -94,6 +118,9 @@ def rows(kind: Kind, query: Any, faults: "list[Fault] | None" = None) -> dict[Ke
         paths["hidden"] = kind.results["hidden"]
     names = ["pk", *paths]
     found = [dict(zip(names, values, strict=True)) for values in query.values_list("pk", *paths.values())]
+    if kind.holds_bare_ids:
+        there = _posts_among(row["post"] for row in found)
+        found = [row for row in found if as_id(row["post"]) in there]
     ids = [row["pk"] for row in found]
     if kind.name == "user":
         for counter, counts in _user_counts(ids).items():
@@ -118,6 +145,14 @@ def rows(kind: Kind, query: Any, faults: "list[Fault] | None" = None) -> dict[Ke
         else:
             made[key] = attributes
     return made
+
+
+def _posts_among(ids: Iterable[Any]) -> set[str]:
+    """Which of some ids are those of posts that count."""
+    post = mapping()["post"]
+    keys = {(as_id(value),) for value in ids}
+    there = post.rows.filter(pk__in=[key[0] for key in keys if can_be(post, key)])
+    return {as_id(pk) for pk in there.values_list("pk", flat=True)}
 
 
 @dataclass(frozen=True, slots=True)

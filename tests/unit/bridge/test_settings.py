@@ -77,6 +77,11 @@ def test_a_manager_that_writes_past_the_outbox_is_named(monkeypatch: pytest.Monk
     assert "MirroredQuerySet" in hint
 
 
+def test_a_manager_of_a_model_that_is_two_kinds_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(Comment._meta.managers[0]), "get_queryset", lambda self: QuerySet(Comment))
+    (_,) = problems(monkeypatch, SHARE={"model": "network.Comment", "post": "post", "user": "author"})
+
+
 def test_django_refuses_to_start_with_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "BACKBEAT", {"STACK": ""})
     with pytest.raises(Exception, match="the name of the deployed stack") as refused:
