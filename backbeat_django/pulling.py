@@ -188,6 +188,8 @@ def _result(kind: Kind, result: str, ours: Any, field: Any, now: Any, said: set[
             return _AS_IT_IS  # it is there
         case "media":
             media = ours.media.as_dict() if ours.media else {}
+            if not media and not now:
+                return _AS_IT_IS  # null, or an empty text
             return media if _is(field, "JSONField") else json.dumps(media)
         case "media_status" | "media_reason":
             return getattr(ours, result) or (None if field.null else "")

@@ -254,5 +254,5 @@ def test_pictures_that_exist_are_carried_with_the_import_where_that_is_asked_for
     assert copies(note) == []
     call_command("backbeat_import", "--files", stdout=out)
     assert len(copies(note)) == 1
-    assert "2 posts looked at: 1 copied, of 1 posts missing" in out.getvalue()
+    assert "2 posts looked at: 1 copied, not there for 1" in out.getvalue()
     assert Entry.objects.get(kind="file", key=f'["{lost.note.pk}"]').error.startswith("FileNotFoundError")
