@@ -370,6 +370,8 @@ def hashtags_to_change(tags: Sequence[Mapping[str, Any]]) -> dict[Any, dict[str,
     for tag in tags:
         for text in {tag["tag"], tag["shown"]}:
             query |= Q(**{f"{name}__iexact": text}) | Q(**{f"{name}__iexact": f"#{text}"})
+            if "_" in text.strip("_"):  # theirs may have a blank or a hyphen there
+                query |= Q(*((f"{name}__icontains", word) for word in text.split("_") if word))
     marked = kind.results.get("trending")
     if marked:
         query |= Q(**{marked: True})
@@ -377,7 +379,7 @@ def hashtags_to_change(tags: Sequence[Mapping[str, Any]]) -> dict[Any, dict[str,
     if not query:
         return changes
     for row in kind.rows.filter(query):
-        folded = hashtags.fold(str(getattr(row, name)).lstrip("#"))
+        folded = hashtags.fold(hashtags.named(str(getattr(row, name))))
         its = wanted.get(folded, {marked: False} if marked else {})
         differ = {field: value for field, value in its.items() if getattr(row, field) != value}
         if differ:

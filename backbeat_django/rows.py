@@ -281,7 +281,7 @@ def _as_tags(given: Any) -> Iterable[str]:
         given = hashtags.find(given) if "#" in given else given.replace(",", " ").split()
     found: dict[str, str] = {}
     for tag in given or ():
-        for one in hashtags.find(f"#{str(tag).strip().lstrip('#')}"):
+        for one in hashtags.find(f"#{hashtags.named(str(tag))}"):
             found.setdefault(hashtags.fold(one), one)
     return found.values()
 

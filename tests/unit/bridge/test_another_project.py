@@ -108,6 +108,11 @@ def test_hashtags_that_are_rows(carried: Any, note: Note) -> None:
     bees.notes.remove(note)
     carried()
     assert ours.Post.get(str(note.pk)).hashtags == {"Roses"}
+    climbing, tea = (Tag.objects.create(name=name) for name in ("climbing roses", "tea-roses"))
+    note.tags.add(climbing, tea)
+    carried()
+    assert ours.Post.get(str(note.pk)).hashtags == {"Roses", "climbing_roses", "tea_roses"}
+    note.tags.remove(climbing, tea)
     roses.notes.clear()
     carried()
     assert ours.Post.get(str(note.pk)).hashtags is None

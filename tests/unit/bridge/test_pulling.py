@@ -221,6 +221,14 @@ def run_at(module: Any, when: datetime) -> Any:
     return Run(task, Message(task=task.name, id="r1", sent_at=when), Context())  # type: ignore[arg-type]
 
 
+def test_a_trend_finds_the_applications_tag_of_several_words(db: None) -> None:
+    for name in ("Free Jazz", "free-range jazz", "jazz"):
+        Hashtag.objects.create(name=name)
+    trend = {"tag": "free_jazz", "shown": "Free_Jazz", "posts": 2, "authors": 2}
+    changes = pulling.hashtags_to_change([trend])
+    assert [Hashtag.objects.get(pk=pk).name for pk in changes] == ["Free Jazz"]
+
+
 def test_a_field_for_media_that_is_empty_lacks_none(carried: Any, ada: Member) -> None:
     """Null, or an empty text, is as good as an empty list of them: no post is written to say that it has no picture."""
     post = Post.objects.create(author=ada, text="Hello")
