@@ -6,7 +6,7 @@ over and pull first.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -32,12 +32,14 @@ class Difference:
         key: Its key.
         what: `not in Backbeat`, `gone from Django`, or the fields that differ, each with both values.
         result: Whether it is the application that lacks a task's result.
+        fields: The fields that differ, where both sides have the row.
     """
 
     kind: str
     key: Key
     what: str
     result: bool = False
+    fields: tuple[str, ...] = ()
 
 
 def differences(kinds: list[str], sample: int | None = None) -> Iterator[Difference]:
@@ -55,15 +57,29 @@ def differences(kinds: list[str], sample: int | None = None) -> Iterator[Differe
             yield from _gone(kind)
 
 
+def tally(found: Iterable[Difference]) -> dict[str, Counter[str]]:
+    """By kind, how many rows differ in which field, and how many only one side has."""
+    counted: dict[str, Counter[str]] = {}
+    for each in found:
+        counted.setdefault(each.kind, Counter()).update(each.fields or (each.what,))
+    return counted
+
+
 def counts(kinds: list[str]) -> dict[str, tuple[int, int]]:
     """How many rows of each kind the application has, and how many Backbeat; this reads all of Backbeat's keys."""
     found = {}
     for name in kinds:
         kind = mapping()[name]
-        keys = [kind.fields.get(part, part) for part in ("post", "user")] if name == "like" else ["pk"]
-        theirs = kind.rows.order_by().values(*keys).distinct().count()
-        found[name] = (theirs, sum(1 for _ in _ours(kind)))
+        found[name] = (_theirs(kind), sum(1 for _ in _ours(kind)))
     return found
+
+
+def _theirs(kind: Kind) -> int:
+    """How many rows of a kind the application has, those of one key once."""
+    if kind.holds_bare_ids:
+        return len({key for page in _pages(kind, None) for key in page})
+    keys = [kind.fields.get(part, part) for part in ("post", "user")] if kind.name == "like" else ["pk"]
+    return int(kind.rows.order_by().values(*keys).distinct().count())
 
 
 def _pages(kind: Kind, sample: int | None) -> Iterator[dict[Key, Attributes]]:
@@ -99,7 +115,7 @@ def _compare(kind: Kind, wanted: dict[Key, Attributes]) -> Iterator[Difference]:
             what = "; ".join(
                 f"{name}: {value!r}, in Backbeat {getattr(there[key], name)!r}" for name, value in differ.items()
             )
-            yield Difference(kind.name, key, what)
+            yield Difference(kind.name, key, what, fields=tuple(differ))
     if kind.results and kind.name in ("user", "post"):
         yield from _results(kind, there)
 
@@ -111,7 +127,7 @@ def _results(kind: Kind, there: dict[Key, Model]) -> Iterator[Difference]:
         lacks = pulling.missing(kind, there[key], row)
         if lacks:
             what = "; ".join(f"{name}: {getattr(row, name)!r}, in Backbeat {value!r}" for name, value in lacks.items())
-            yield Difference(kind.name, key, what, result=True)
+            yield Difference(kind.name, key, what, result=True, fields=tuple(lacks))
 
 
 def _ours(kind: Kind) -> Iterator[Key]:

@@ -11,8 +11,21 @@ from typing import Any, cast
 
 from django.apps import apps
 from django.conf import settings
-from django.core.exceptions import FieldDoesNotExist
-from django.db.models import Field, FileField, Model
+from django.core.exceptions import FieldDoesNotExist, FieldError, ValidationError
+from django.db.models import (
+    BooleanField,
+    CharField,
+    DateField,
+    DecimalField,
+    Field,
+    FileField,
+    FloatField,
+    ForeignObject,
+    IntegerField,
+    JSONField,
+    Model,
+    TextField,
+)
 
 VISIBILITIES = ("public", "followers", "hidden")
 COUNTERS = ("likes", "comments", "shares", "views")
@@ -93,6 +106,31 @@ SIMPLEJWT = {
     "BAN": {"model": "token_blacklist.BlacklistedToken"},
 }
 """What is taken where simplejwt's black list is installed."""
+TIMES = ("created_at", "expires_at", "last_seen_at", "last_login_at", "deleted_at")
+"""Fields that are a day or a time."""
+NO_TEXTS = (*COUNTERS, "digest", "active", "legal_hold")
+"""Fields that are a number or a yes-or-no: any text would be yes."""
+GROUPS = {
+    "a number": (IntegerField, FloatField, DecimalField),
+    "a text": (CharField, TextField),
+    "a yes-or-no": (BooleanField,),
+    "a day or a time": (DateField,),
+    "JSON": (JSONField,),
+    "a relation": (ForeignObject,),
+}
+"""What Django's own fields hold; those of others may hold anything."""
+TAKES = {
+    **dict.fromkeys(("score", "followers_count", "following_count", "posts_count", "posts", "authors"), ("a number",)),
+    "digest": ("a yes-or-no",),
+    "trending": ("a yes-or-no",),
+    "email_status": ("a text", "a yes-or-no"),
+    "hidden": ("a yes-or-no", "a day or a time", "a text"),
+    "deleted": ("a yes-or-no", "a day or a time"),
+    "media": ("JSON", "a text"),
+    "media_status": ("a text",),
+    "media_reason": ("a text",),
+}
+"""By result, what the field that takes it may hold."""
 LEADS_TO = {"author": "user", "user": "user", "follower": "user", "followed": "user", "post": "post"}
 """By field of ours, the kind whose key it holds."""
 JOINS = {"LIKE": ("post", "user"), "FOLLOW": ("follower", "followed"), "COMMENT": ("post",), "SHARE": ("post",)}
@@ -143,8 +181,13 @@ class Kind:
         return cast("Field[Any, Any]", self.model._meta.get_field(name))
 
     @property
+    def holds_bare_ids(self) -> bool:
+        """Whether its posts are ids in a plain column, as a generic relation's: no query can ask which ones count."""
+        return "post" in self.fields and not follow(self.model, self.fields["post"])[-1].is_relation
+
+    @property
     def rows(self) -> Any:
-        """All the rows that count."""
+        """All the rows that count; where `holds_bare_ids`, those of posts that do not as well."""
         return self.model._base_manager.using(mapping().database).filter(**self.where)
 
 
@@ -219,7 +262,7 @@ def read(given: Any) -> tuple[Map | None, list[NotMapped]]:
     if "post" in kinds:
         kinds |= {name: _about(kinds[name], kinds["post"]) for name in ("comment", "like", "share") if name in kinds}
     shadow = given.get("SHADOW", ())
-    if isinstance(shadow, str) or set(shadow) - set(SHADOWED):
+    if not isinstance(shadow, (list, tuple, set)) or set(shadow) - set(SHADOWED):
         faults.append(
             NotMapped(f'BACKBEAT["SHADOW"] is {shadow!r}', f"Give a list of tasks, of {', '.join(SHADOWED)}.")
         )
@@ -240,6 +283,10 @@ def _kind(name: str, spec: Any) -> Kind:
     allowed = {"model", "where", "values", "results", *shape.needed, *shape.optional}
     for other in set(spec) - allowed:
         raise NotMapped(f"{where} has no entry {other!r}", f"It knows {', '.join(sorted(allowed))}.")
+    for part in ("where", "values", "results"):
+        if not isinstance(spec.get(part, {}), Mapping):
+            raise NotMapped(f"{where}: {part!r} is no dictionary", f'Write "{part}": {{...}}, or leave it out.')
+    _check_where(where, model, spec.get("where", {}))
     fields = {ours: path for ours, path in shape.defaults.items() if _is_there(model, path)}
     fields |= {ours: spec[ours] for ours in (*shape.needed, *shape.optional) if ours in spec}
     constant = None
@@ -271,6 +318,17 @@ def _kind(name: str, spec: Any) -> Kind:
     return Kind(name.lower(), model, fields, values, conditions, results, constant, many_to_many)
 
 
+def _check_where(where: str, model: type[Model], conditions: Mapping[str, Any]) -> None:
+    """The conditions must make a query."""
+    try:
+        model._base_manager.filter(**conditions)
+    except (FieldError, ValidationError, ValueError, TypeError) as error:
+        raise NotMapped(
+            f'{where}: "where" is no filter of {model._meta.label}: {error}',
+            'Write it as for the model\'s objects.filter(...): {"<path>": value, "<path>__in": [...]}.',
+        ) from error
+
+
 def _model(where: str, label: str) -> tuple[type[Model], Any]:
     """A model by its label; of `app.Model.field`, a many-to-many field, the model that joins."""
     app, _, rest = label.partition(".")
@@ -279,14 +337,21 @@ def _model(where: str, label: str) -> tuple[type[Model], Any]:
         model = apps.get_model(app, name)
         if not through:
             return model, None
-        many_to_many: Any = model._meta.get_field(through)
-        joins = many_to_many.remote_field.through
+        many_to_many = _many_to_many(model, through)
     except (LookupError, ValueError, FieldDoesNotExist, AttributeError) as error:
         raise NotMapped(
             f"{where} names the model {label!r}, which is not there: {error}",
             'Write it as "app_label.ModelName", or "app_label.ModelName.field" for a many-to-many field.',
         ) from error
-    return joins, many_to_many
+    return many_to_many.remote_field.through, many_to_many
+
+
+def _many_to_many(model: type[Model], name: str) -> Any:
+    """A many-to-many field by its name."""
+    found = model._meta.get_field(name)
+    if not found.many_to_many:
+        raise FieldDoesNotExist(f"{name} is no many-to-many field")
+    return found
 
 
 def _is_there(model: type[Model], path: str) -> bool:
@@ -326,16 +391,33 @@ def _check_path(where: str, ours: str, model: type[Model], path: Any) -> None:
         raise NotMapped(f"{where}: {ours!r} is {path!r}, which leads nowhere: {error}", mend) from error
     if ours not in SEVERAL and any(step.many_to_many or step.one_to_many for step in steps):
         raise NotMapped(f"{where}: {ours!r} is {path!r}, which has several values", "Only hashtags and files may.")
+    generic = next((step for step in steps if hasattr(step, "fk_field")), None)
+    if generic:
+        raise NotMapped(
+            f"{where}: {ours!r} is {path!r}, which is a generic foreign key",
+            f'Write "{ours}": "{generic.fk_field}", and "where": {{"{generic.ct_field}__model": "<model>"}}.',
+        )
+    if steps[-1].is_relation and ours not in (*LEADS_TO, "id", "token"):
+        raise NotMapped(
+            f"{where}: {ours!r} is {path!r}, which holds a relation",
+            f'Write "{ours}": "{path}__<field>", with the field that is meant.',
+        )
+    if ours in NO_TEXTS and holds(steps[-1]) == "a text":
+        raise NotMapped(f"{where}: {ours!r} is {path!r}, which holds a text", "Name a number, or a yes-or-no.")
+    if ours in TIMES and (held := holds(steps[-1])) and held != "a day or a time":
+        raise NotMapped(f"{where}: {ours!r} is {path!r}, which holds {held}", "Name a DateTimeField or a DateField.")
     if ours == "file" and not isinstance(steps[-1], FileField):
         raise NotMapped(f"{where}: {ours!r} is {path!r}, which is no file field", "Name a FileField or an ImageField.")
 
 
 def _about(kind: Kind, post: Kind) -> Kind:
-    """A kind whose rows count only where their posts do; a generic relation leads to no post that could be asked."""
-    path = kind.fields["post"]
-    if not post.where or not follow(kind.model, path)[-1].is_relation:
-        return kind
-    return replace(kind, where={**{f"{path}__{name}": value for name, value in post.where.items()}, **kind.where})
+    """A kind whose rows count only where their posts do, and where they are posts themselves, as reposts may be."""
+    where = dict(kind.where)
+    if issubclass(kind.model, post.model):
+        where = {**post.where, **where}
+    if not kind.holds_bare_ids:
+        where = {**{f"{kind.fields['post']}__{name}": value for name, value in post.where.items()}, **where}
+    return replace(kind, where=where)
 
 
 def _astray(kind: Kind, kinds: Mapping[str, Kind]) -> Iterator[NotMapped]:
@@ -377,3 +459,14 @@ def _check_result(where: str, ours: str, model: type[Model], theirs: Any) -> Non
         ) from error
     if not getattr(found, "concrete", False) or found.many_to_many:
         raise NotMapped(f"{where}: the result {ours!r} goes to {theirs!r}, which is no column", "Name a plain field.")
+    if (held := holds(found)) and held not in TAKES[ours]:
+        raise NotMapped(
+            f"{where}: the result {ours!r} goes to {theirs!r}, which holds {held}",
+            f"Name a field that holds {' or '.join(TAKES[ours])}.",
+        )
+
+
+def holds(field: Any) -> str | None:
+    """What a field holds, where that is known."""
+    field = getattr(field, "output_field", field)  # of a generated one
+    return next((what for what, classes in GROUPS.items() if isinstance(field, classes)), None)

@@ -190,16 +190,16 @@ def _watch(model: type[models.Model], watched: Watched) -> None:
         watched.read(instance)
 
     _watched.setdefault(model, []).append(watched)
-    for heir in _with_heirs(model):
+    for heir in with_heirs(model):
+        _mix_in(heir)
         _connect(post_save, saved, heir, watched.name)
         _connect(post_delete, deleted, heir, watched.name)
         if watched.kept:
             _connect(post_init, read, heir, watched.name)
     _save_together(model)
-    _mix_in(model)
 
 
-def _with_heirs(model: type[models.Model]) -> list[type[models.Model]]:
+def with_heirs(model: type[models.Model]) -> list[type[models.Model]]:
     """A model and those that inherit it, proxies included: a signal names the very one that was saved."""
     return [each for each in apps.get_models(include_auto_created=True) if issubclass(each, model)]
 
@@ -244,7 +244,7 @@ def _watch_passed(kind: Kind, path: str, watched: Watched) -> None:
     def leaving(instance: Any, using: str, **_: Any) -> None:
         mark(watched.entry, watched.keys(kind.model._base_manager.using(using).filter(**{name: instance.pk})), using)
 
-    for heir in _with_heirs(step.related_model):
+    for heir in with_heirs(step.related_model):
         _connect(pre_delete, leaving, heir, f"{watched.name} by {name}")
 
 

@@ -26,7 +26,7 @@ from backbeat_django.mapping import Kind, mapping
 from backbeat_django.models import Board, Entry, Progress
 from backbeat_django.outbox import Key
 from backbeat_django.relay import aws
-from backbeat_django.rows import possible
+from backbeat_django.rows import can_be
 
 OVERLAP = timedelta(minutes=20)
 """How long before the last pull it reads: a change is listed before it is made, by a function that has 15 minutes."""
@@ -78,7 +78,7 @@ def behind(now: datetime | None = None) -> timedelta | None:
 def bring(kind: str, keys: Sequence[Key]) -> Counter[str]:
     """Bring rows of one kind, as they are now, to the application; what can be none of its rows is passed over."""
     if (of := "post" if kind in ("deleted", "restored") else kind) in ("user", "post") and of in mapping():
-        keys = possible(mapping()[of], keys)
+        keys = [key for key in keys if can_be(mapping()[of], key)]
     match kind:
         case "user" | "post" if kind in mapping():
             return Counter({kind: _rows(mapping()[kind], keys)})
@@ -93,7 +93,7 @@ def bring(kind: str, keys: Sequence[Key]) -> Counter[str]:
         case "report":
             return Counter({kind: sum(_report(key[0]) for key in keys)})
         case "notification" if "notification" in mapping():
-            keys = [key for key in keys if possible(mapping()["user"], [key[:1]])]
+            keys = [key for key in keys if can_be(mapping()["user"], key[:1])]
             return Counter({kind: sum(_notification(*key) for key in keys)})
     return Counter()
 
@@ -189,6 +189,8 @@ def _result(kind: Kind, result: str, ours: Any, field: Any, now: Any, said: set[
             return _AS_IT_IS  # it is there
         case "media":
             media = ours.media.as_dict() if ours.media else {}
+            if not media and not now:
+                return _AS_IT_IS  # null, or an empty text
             return media if _is(field, "JSONField") else json.dumps(media)
         case "media_status" | "media_reason":
             return getattr(ours, result) or (None if field.null else "")
@@ -302,7 +304,7 @@ def _tokens(keys: Sequence[Key]) -> int:
 def _gone(name: str, field: str, keys: Sequence[Key]) -> int:
     """Delete the application's tokens that Backbeat has no more; one that is banned and alive stays."""
     kind, waiting = mapping()[name], pending(name, keys)
-    keys = possible(kind, keys)
+    keys = [key for key in keys if can_be(kind, key)]
     with aws():
         there = mirror.fetch(name, list(dict.fromkeys(keys)))
     ids = [key[1] for key in keys if key not in there and key not in waiting]
@@ -370,6 +372,8 @@ def hashtags_to_change(tags: Sequence[Mapping[str, Any]]) -> dict[Any, dict[str,
     for tag in tags:
         for text in {tag["tag"], tag["shown"]}:
             query |= Q(**{f"{name}__iexact": text}) | Q(**{f"{name}__iexact": f"#{text}"})
+            if "_" in text.strip("_"):  # theirs may have a blank or a hyphen there
+                query |= Q(*((f"{name}__icontains", word) for word in text.split("_") if word))
     marked = kind.results.get("trending")
     if marked:
         query |= Q(**{marked: True})
@@ -377,7 +381,7 @@ def hashtags_to_change(tags: Sequence[Mapping[str, Any]]) -> dict[Any, dict[str,
     if not query:
         return changes
     for row in kind.rows.filter(query):
-        folded = hashtags.fold(str(getattr(row, name)).lstrip("#"))
+        folded = hashtags.fold(hashtags.named(str(getattr(row, name))))
         its = wanted.get(folded, {marked: False} if marked else {})
         differ = {field: value for field, value in its.items() if getattr(row, field) != value}
         if differ:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from backbeat.models import Comment, Follow, Like, Post, Row, Token, User, day_key, slice_key
 from backbeat.posts import hashtags
 from backbeat_django.mapping import COUNTERS, VISIBILITIES, Kind, follow, mapping
-from backbeat_django.outbox import Key, as_id
+from backbeat_django.outbox import KEYS, NOBODY, Key, as_id
 
 Attributes = dict[str, Any]
 """What a row of ours is to hold, by attribute; None where it is to hold nothing."""
@@ -48,9 +48,34 @@ def ours_of(kind: str, key: Key) -> Any:
     return key if len(key) > 1 else key[0]
 
 
+def can_be(kind: Kind, key: Key) -> bool:
+    """Whether a row could have that key.
+
+    What else writes to the stack need not keep to the application's ids, and a generic relation holds those of
+    anything: a reaction to comment 7 is about no post whose id is a UUID. No integer has more than 64 bits, and no
+    text of PostgreSQL's a zero byte.
+    """
+    for part, text in zip(KEYS[kind.name], key, strict=True):
+        if text == NOBODY:
+            continue
+        try:
+            value = field_of(kind, part).to_python(text)
+        except ValidationError:
+            return False
+        if "\0" in text or (isinstance(value, int) and value.bit_length() > 63):
+            return False
+    return True
+
+
+def field_of(kind: Kind, ours: str) -> Any:
+    """The column that holds a field of ours; of a relation the key that it leads to."""
+    step: Any = follow(kind.model, kind.fields.get(ours, ours))[-1]
+    return step if step.concrete else step.related_model._meta.pk
+
+
 def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
     """The rows of some keys as they are now; a key without a row is left out."""
-    keys = possible(kind, keys)
+    keys = [key for key in keys if can_be(kind, key)]
     if not keys:
         return {}
     if kind.name in ("user", "post"):
@@ -58,7 +83,7 @@ def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
     elif kind.name == "comment":
         query = Q(pk__in=[key[1] for key in keys])
     else:
-        first, second = (kind.fields[part] for part in _KEYS[kind.name])
+        first, second = (kind.fields[part] for part in KEYS[kind.name])
         by_first: dict[str, list[str]] = defaultdict(list)
         for one, other in keys:
             by_first[one].append(other)
@@ -68,33 +93,6 @@ def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
             query |= own & Q(**{f"{second}__in": others})
     found = rows(kind, kind.rows.filter(query))
     return {key: found[key] for key in keys if key in found}
-
-
-def possible(kind: Kind, keys: Iterable[Key]) -> list[Key]:
-    """The keys that a row of the application's could have: who else writes to the stack need not keep to its ids."""
-    ends = [follow(kind.model, kind.fields.get(part, part))[-1] for part in _KEYS[kind.name]]
-    held = [end.related_model._meta.pk if end.is_relation else end for end in ends]
-    return [key for key in keys if all(map(_could_hold, held, key))]
-
-
-def _could_hold(field: Any, text: str) -> bool:
-    """Whether a column could hold an id: integers have 64 bits at the most, and PostgreSQL's texts no zero byte."""
-    try:
-        value = field.to_python(text)
-    except ValidationError:
-        return text == "-"
-    return "\0" not in text and not (isinstance(value, int) and value.bit_length() > 63)
-
-
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "user": ("pk",),
-    "post": ("pk",),
-    "comment": ("post", "pk"),
-    "like": ("post", "user"),
-    "follow": ("follower", "followed"),
-    "token": ("user", "id"),
-    "ban": ("user", "token"),
-}
 
 
 def rows(kind: Kind, query: Any, faults: "list[Fault] | None" = None) -> dict[Key, Attributes]:
@@ -115,6 +113,9 @@ def rows(kind: Kind, query: Any, faults: "list[Fault] | None" = None) -> dict[Ke
         paths["hidden"] = kind.results["hidden"]
     names = ["pk", *paths]
     found = [dict(zip(names, values, strict=True)) for values in query.values_list("pk", *paths.values())]
+    if kind.holds_bare_ids:
+        there = _posts_among(row["post"] for row in found)
+        found = [row for row in found if as_id(row["post"]) in there]
     ids = [row["pk"] for row in found]
     if kind.name == "user":
         for counter, counts in _user_counts(ids).items():
@@ -139,6 +140,14 @@ def rows(kind: Kind, query: Any, faults: "list[Fault] | None" = None) -> dict[Ke
         else:
             made[key] = attributes
     return made
+
+
+def _posts_among(ids: Iterable[Any]) -> set[str]:
+    """Which of some ids are those of posts that count."""
+    post = mapping()["post"]
+    keys = {(as_id(value),) for value in ids}
+    there = post.rows.filter(pk__in=[key[0] for key in keys if can_be(post, key)])
+    return {as_id(pk) for pk in there.values_list("pk", flat=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +276,7 @@ def _as_tags(given: Any) -> Iterable[str]:
         given = hashtags.find(given) if "#" in given else given.replace(",", " ").split()
     found: dict[str, str] = {}
     for tag in given or ():
-        for one in hashtags.find(f"#{str(tag).strip().lstrip('#')}"):
+        for one in hashtags.find(f"#{hashtags.named(str(tag))}"):
             found.setdefault(hashtags.fold(one), one)
     return found.values()
 

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any
 
-import typer
-from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command, get_group
+try:
+    import typer
+    from typer.core import TyperCommand, TyperGroup
+    from typer.main import get_command, get_group
+except ModuleNotFoundError as error:  # as beside Django, where the package is installed without it
+    raise SystemExit(f'backbeat: {error}; the command needs pip install "backbeat[ops]"') from error
 
 LOCAL, TASKS, MEMBERS, PROJECT = "The local cloud", "Tasks", "Members' data", "The project"
 COMMANDS: Mapping[str, tuple[str, str, str]] = {

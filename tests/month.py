@@ -265,13 +265,16 @@ def cleaned(month: Month) -> Iterator[tuple[object, object]]:
 
 
 def tokens(month: Month) -> Iterator[tuple[object, object]]:
-    """Whatever had ended by the last clean-up is gone; so are the tokens of those who were away for 30 days."""
+    """Whatever had ended by the last clean-up is gone; so is what was made before their owner was away for 30 days."""
     cleaned_at = month.begin + (DAYS - 1) * DAY + 2 * HOUR
-    away = set(Member.objects.filter(last_login__lt=cleaned_at - 30 * DAY).values_list("pk", flat=True))
-    there = {token.jti: token.user_id for token in OutstandingToken.objects.all()}
+    since = cleaned_at - 30 * DAY
+    there = set(OutstandingToken.objects.values_list("jti", flat=True))
+    away = set(
+        OutstandingToken.objects.filter(user__last_login__lt=since, created_at__lt=since).values_list("jti", flat=True)
+    )
     banned = set(BlacklistedToken.objects.values_list("token__jti", flat=True))
     for jti, ends in month.tokens.items():
-        wanted = ends > cleaned_at and (there.get(jti) not in away or jti in banned)
+        wanted = ends > cleaned_at and (jti not in away or jti in banned)
         yield jti in there, wanted
 
 

@@ -1,9 +1,10 @@
 """cleanup_expired_tokens: deletes the tokens that are worthless.
 
 Three kinds of rows are due: tokens whose expiry has passed, sessions that were not seen for 30 days, and all tokens of
-users who did not log in for 30 days. Each is found by its day, so a run reads what became due since the last one. Two
-kinds outlive their own expiry: the ban of a token that lives on, and a refresh token whose family lives on, for whoever
-uses such a token again may have stolen it. They are put off until the other is gone; of a family's, the last hundred.
+users who did not log in for 30 days, but for those made since. Each is found by its day, so a run reads what became
+due since the last one. Two kinds outlive their own expiry: the ban of a token that lives on, and a refresh token whose
+family lives on, for whoever uses such a token again may have stolen it. They are put off until the other is gone; of a
+family's, the last hundred.
 
 Every delete is conditional on what was read, so a token that is renewed meanwhile stays.
 """
@@ -217,13 +218,17 @@ def clean_unseen(page: list[Token], away_since: datetime, tally: Counter[str]) -
 
 
 def clean_away(page: list[User], away_since: datetime, tally: Counter[str]) -> None:
-    """Delete all tokens, but not the bans, of the users of a page who did not log in since."""
+    """Delete all tokens, but not the bans, of the users of a page who did not log in since.
+
+    A token that was made since stays: whoever got it was here, whether or not the login was noted, as simplejwt does
+    not note it unless it is told to.
+    """
     broken = note_in(tally)
     for user in readable(User, [row.user_id for row in page], broken):
         if user.last_login_at is None or user.last_login_at > away_since or user.last_login_at == user.created_at:
             continue  # here, or of whom it is not known when they logged in, as after an import
         theirs = each(Token.query(user.user_id, consistent_read=True), broken)
-        tokens = [token for token in theirs if token.kind != "blacklist"]
+        tokens = [token for token in theirs if token.kind != "blacklist" and token.created_at <= away_since]
         if tokens:
             tally["away"] += 1
         for token in tokens:

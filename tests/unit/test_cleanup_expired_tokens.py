@@ -220,6 +220,16 @@ def test_a_user_of_whom_no_login_is_known_is_not_away(queue: Queue) -> None:
     assert (left("imported"), left("came")) == ({"brought"}, {"got"})
 
 
+def test_a_token_that_was_made_since_stays_though_its_login_was_not_noted(queue: Queue) -> None:
+    """As simplejwt's, which leaves `last_login` alone unless UPDATE_LAST_LOGIN is set."""
+    User.join("ann", name="Ann", email="ann@example.com", at=NIGHT - 90 * DAY)
+    User.log_in("ann", at=NIGHT - 31 * DAY)
+    add("old", "refresh", NIGHT + 100 * DAY)
+    Token.new("ann", "new", kind="refresh", created_at=NIGHT - DAY, expires_at=NIGHT + DAY).save()
+    assert run_at(handle, queue, NIGHT) == deleted(refresh=1, away=1)
+    assert left() == {"new"}
+
+
 def test_a_user_who_comes_back_meanwhile_keeps_what_is_left(queue: Queue, calls: Calls) -> None:
     User.join("ann", name="Ann", email="ann@example.com", at=NIGHT - 90 * DAY)
     User.log_in("ann", at=NIGHT - 31 * DAY)

@@ -44,7 +44,10 @@ class Command(BaseCommand):
         for difference in found[:SHOWN]:
             self.stdout.write(f"{difference.kind} {'/'.join(difference.key)}: {difference.what}")
         if len(found) > SHOWN:
-            self.stdout.write(f"... and {len(found) - SHOWN:,} more")
+            self.stdout.write(f"... and {len(found) - SHOWN:,} more; in all:")
+            for kind, counted in comparing.tally(found).items():
+                said = ", ".join(f"{what} ({number:,})" for what, number in counted.most_common())
+                self.stdout.write(f"{kind:8} {said}")
         if not found:
             self.stdout.write("nothing differs")
         elif repair:

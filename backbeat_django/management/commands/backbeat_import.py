@@ -52,8 +52,8 @@ class Command(BaseCommand):
             said = ", ".join(f"{number:,} {what}" for what, number in counts.items())
             self.stdout.write(f"{kind:8} {state.rows:,} read: {said}")
         if copied is not None:
-            said = f"{copied['copied']:,} copied, of {copied['missing']:,} posts missing"
-            self.stdout.write(f"files    {copied['posts']:,} posts looked at: {said}")
+            lost = f", not there for {copied['missing']:,}" if copied["missing"] else ""
+            self.stdout.write(f"files    {copied['posts']:,} posts looked at: {copied['copied']:,} copied{lost}")
         if any(state.counts.get("refused") for state in states.values()) or (copied and copied["missing"]):
             self.stdout.write("What was refused is in the outbox, set aside, with why; see backbeat_relay --status.")
         self.stdout.write(NEXT)

@@ -52,7 +52,8 @@ def queue_url(name: str, *, hurried: bool = False) -> str:
         ):
             raise
         raise QueueNotFound(
-            f"no queue {name!r} in {sqs().meta.region_name}: is BACKBEAT_STACK the stack's name, and the task deployed to it?"
+            f"no queue {name!r} in {sqs().meta.region_name}: is BACKBEAT_STACK the stack's name, and the task deployed "
+            "to it?"
         ) from error
 
 

@@ -45,6 +45,17 @@ class Post(models.Model):
     created_at = models.DateTimeField()
     is_deleted = models.BooleanField(default=False)
     engagement_score = models.FloatField(default=0)
+    repost_of = models.ForeignKey("self", models.SET_NULL, null=True, related_name="reposts")
+
+
+class LongVideos(models.Manager["Video"]):
+    def get_queryset(self) -> models.QuerySet["Video"]:
+        return super().get_queryset().filter(seconds__gte=60)
+
+
+class Video(Post):
+    seconds = models.IntegerField(default=0)
+    long = LongVideos()
 
 
 class Comment(models.Model):

@@ -108,6 +108,11 @@ def test_hashtags_that_are_rows(carried: Any, note: Note) -> None:
     bees.notes.remove(note)
     carried()
     assert ours.Post.get(str(note.pk)).hashtags == {"Roses"}
+    climbing, tea = (Tag.objects.create(name=name) for name in ("climbing roses", "tea-roses"))
+    note.tags.add(climbing, tea)
+    carried()
+    assert ours.Post.get(str(note.pk)).hashtags == {"Roses", "climbing_roses", "tea_roses"}
+    note.tags.remove(climbing, tea)
     roses.notes.clear()
     carried()
     assert ours.Post.get(str(note.pk)).hashtags is None
@@ -254,5 +259,5 @@ def test_pictures_that_exist_are_carried_with_the_import_where_that_is_asked_for
     assert copies(note) == []
     call_command("backbeat_import", "--files", stdout=out)
     assert len(copies(note)) == 1
-    assert "2 posts looked at: 1 copied, of 1 posts missing" in out.getvalue()
+    assert "2 posts looked at: 1 copied, not there for 1" in out.getvalue()
     assert Entry.objects.get(kind="file", key=f'["{lost.note.pk}"]').error.startswith("FileNotFoundError")

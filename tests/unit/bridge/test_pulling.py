@@ -239,6 +239,39 @@ def test_the_diff_names_rows_whose_ids_the_application_could_not_give(carried: A
     assert diff().endswith("nothing differs\n")
 
 
+def test_a_trend_finds_the_applications_tag_of_several_words(db: None) -> None:
+    for name in ("Free Jazz", "free-range jazz", "jazz"):
+        Hashtag.objects.create(name=name)
+    trend = {"tag": "free_jazz", "shown": "Free_Jazz", "posts": 2, "authors": 2}
+    changes = pulling.hashtags_to_change([trend])
+    assert [Hashtag.objects.get(pk=pk).name for pk in changes] == ["Free Jazz"]
+
+
+def test_a_field_for_media_that_is_empty_lacks_none(carried: Any, ada: Member) -> None:
+    """Null, or an empty text, is as good as an empty list of them: no post is written to say that it has no picture."""
+    post = Post.objects.create(author=ada, text="Hello")
+    carried()
+    post.media = None
+    kind = mapping.mapping()["post"]
+    assert "media" not in pulling.missing(kind, ours.Post.get(str(post.pk)), post)
+
+
+def test_a_long_diff_says_of_all_what_differs(carried: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads that 250 more differ wants to know whether all of those are counts."""
+    monkeypatch.setattr("backbeat_django.management.commands.backbeat_diff.SHOWN", 1)
+    members = [Member.objects.create_user(f"member{number}") for number in range(3)]
+    post = Post.objects.create(author=members[0], text="Hello")
+    carried()
+    pull()
+    for member in members:
+        ours.User(str(member.pk)).update([ours.User.name.set("wrong")])
+    ours.Post(str(post.pk)).delete()
+    said = diff()
+    assert "... and 3 more; in all:\n" in said
+    assert "user     name (3)\n" in said
+    assert "post     not in Backbeat (1)\n" in said
+
+
 def test_the_diff_names_what_differs_and_repairs_it(carried: Any, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulling, "OVERLAP", timedelta(0))  # what is listed was pulled
     post = Post.objects.create(author=ada, text="Hello", created_at=NOW)

@@ -31,7 +31,7 @@ VIDEO = {
 @pytest.fixture(autouse=True)
 def _served(monkeypatch: pytest.MonkeyPatch) -> None:
     connecting.connected.cache_clear()
-    for module in ("templatetags.backbeat", "serializers"):
+    for module in ("templatetags.backbeat", "media"):
         monkeypatch.setattr(f"backbeat_django.{module}.connected", lambda: {"MEDIA_BASE_URL": "https://m.example"})
 
 

@@ -29,6 +29,9 @@ def problems(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[tuple[str,
     return [(problem.msg, problem.hint or "") for problem in check_settings(None)]
 
 
+REACTION = {"model": "studio.Reaction", "post": "target", "user": "account"}
+
+
 def test_the_examples_settings_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problems(monkeypatch) == []
 
@@ -50,6 +53,19 @@ def test_the_examples_settings_are_right(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"POST__file": "text"}, "'file' is 'text', which is no file field", "ImageField"),
         ({"SHADOW": ["update_scores"]}, "SHADOW\"] is ['update_scores']", "update_post_engagement_scores"),
         ({"SHADOW": "update_user_statistics"}, "SHADOW", "a list of tasks"),
+        ({"SHADOW": 7}, "SHADOW", "a list of tasks"),
+        ({"POST__values": ["friends"]}, "'values' is no dictionary", '"values": {'),
+        ({"POST__results": ["score"]}, "'results' is no dictionary", '"results": {'),
+        ({"LIKE__where": "kind=like"}, "'where' is no dictionary", '"where": {'),
+        ({"LIKE__where": {"knd": "like"}}, '"where" is no filter of network.Like', "objects.filter"),
+        ({"LIKE__where": {"member": "ada"}}, '"where" is no filter of network.Like', "objects.filter"),
+        ({"POST__created_at": "text"}, "'created_at' is 'text', which holds a text", "DateTimeField"),
+        ({"POST__hashtags": "author"}, "'hashtags' is 'author', which holds a relation", '"author__<field>"'),
+        ({"POST__likes": "text"}, "'likes' is 'text', which holds a text", "a yes-or-no"),
+        ({"POST__results__score": "text"}, "'score' goes to 'text', which holds a text", "holds a number"),
+        ({"POST__results__deleted": "author"}, "'deleted' goes to 'author', which holds a relation", "a day or a time"),
+        ({"LIKE__model": "network.Post.text"}, "text is no many-to-many field", "many-to-many"),
+        ({"LIKE": REACTION}, "'post' is 'target', which is a generic foreign key", '"post": "object_id", and "where"'),
         ({"LIKE__model": "network.Post.likes.x"}, "which is not there", "many-to-many"),
     ],
 )
@@ -75,6 +91,11 @@ def test_a_manager_that_writes_past_the_outbox_is_named(monkeypatch: pytest.Monk
     ((said, hint),) = problems(monkeypatch)
     assert "network.Comment.objects" in said
     assert "MirroredQuerySet" in hint
+
+
+def test_a_manager_of_a_model_that_is_two_kinds_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(Comment._meta.managers[0]), "get_queryset", lambda self: QuerySet(Comment))
+    (_,) = problems(monkeypatch, SHARE={"model": "network.Comment", "post": "post", "user": "author"})
 
 
 def test_django_refuses_to_start_with_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,11 @@ def find(text: str) -> list[str]:
     return found
 
 
+def named(name: str) -> str:
+    """A tag that has a name of its own, without its `#`: what no hashtag holds becomes `_`, `two words` `two_words`."""
+    return "_".join("".join(each if _belongs(each) else " " for each in name).split())
+
+
 def fold(tag: str) -> str:
     """The form in which tags are compared: two are the same where this is.
 
