@@ -32,7 +32,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 import backbeat_testing  # noqa: E402
 from backbeat import queues, tasks  # noqa: E402
-from backbeat.messages import Message  # noqa: E402
+from backbeat.messages import Message, parse  # noqa: E402
 from backbeat.producer import Task  # noqa: E402
 from backbeat.runtime import Run  # noqa: E402
 from backbeat_django import comparing, importing, relay  # noqa: E402
@@ -209,7 +209,7 @@ def work(task: Task[Any]) -> None:
     url = queues.queue_url(task.queue)
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
         for message in messages:
-            handle(task, Message.model_validate_json(message["Body"]))
+            handle(task, parse(message["Body"], task.name, message["MessageId"], datetime.now(UTC)))
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
 

@@ -203,6 +203,7 @@ def test_what_is_at_work_is_listed_with_since_when(media_queue: Queue, monkeypat
     urls = {"queue_url": media_queue.url, "dead_queue_url": media_queue.dead_url}
     described = {"tasks": {TASK: {"class": "media", "queue": TASK, **urls}}}
     monkeypatch.setattr(pausing, "mappings", lambda stack: {})
+    monkeypatch.setattr(Stack, "resources", {})
     monkeypatch.setattr(Stack, "describe", lambda self: {"stack": STACK, "endpoint": "here", **described})
     found = status.status(stack)["tasks"][TASK]["at_work"]
     assert [(work["run_id"], work["part"], work["silent"]) for work in found] == [
