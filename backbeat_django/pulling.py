@@ -26,7 +26,7 @@ from backbeat_django.mapping import Kind, mapping
 from backbeat_django.models import Board, Entry, Progress
 from backbeat_django.outbox import Key
 from backbeat_django.relay import aws
-from backbeat_django.rows import can_be
+from backbeat_django.rows import possible
 
 OVERLAP = timedelta(minutes=20)
 """How long before the last pull it reads: a change is listed before it is made, by a function that has 15 minutes."""
@@ -78,7 +78,7 @@ def behind(now: datetime | None = None) -> timedelta | None:
 def bring(kind: str, keys: Sequence[Key]) -> Counter[str]:
     """Bring rows of one kind, as they are now, to the application; what can be none of its rows is passed over."""
     if (of := "post" if kind in ("deleted", "restored") else kind) in ("user", "post") and of in mapping():
-        keys = [key for key in keys if can_be(mapping()[of], key)]
+        keys = possible(mapping()[of], keys)
     match kind:
         case "user" | "post" if kind in mapping():
             return Counter({kind: _rows(mapping()[kind], keys)})
@@ -93,7 +93,7 @@ def bring(kind: str, keys: Sequence[Key]) -> Counter[str]:
         case "report":
             return Counter({kind: sum(_report(key[0]) for key in keys)})
         case "notification" if "notification" in mapping():
-            keys = [key for key in keys if can_be(mapping()["user"], key[:1])]
+            keys = [key for key in keys if possible(mapping()["user"], [key[:1]])]
             return Counter({kind: sum(_notification(*key) for key in keys)})
     return Counter()
 
@@ -304,7 +304,7 @@ def _tokens(keys: Sequence[Key]) -> int:
 def _gone(name: str, field: str, keys: Sequence[Key]) -> int:
     """Delete the application's tokens that Backbeat has no more; one that is banned and alive stays."""
     kind, waiting = mapping()[name], pending(name, keys)
-    keys = [key for key in keys if can_be(kind, key)]
+    keys = possible(kind, keys)
     with aws():
         there = mirror.fetch(name, list(dict.fromkeys(keys)))
     ids = [key[1] for key in keys if key not in there and key not in waiting]

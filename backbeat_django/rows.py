@@ -48,26 +48,26 @@ def ours_of(kind: str, key: Key) -> Any:
     return key if len(key) > 1 else key[0]
 
 
-def can_be(kind: Kind, key: Key) -> bool:
-    """Whether a row could have that key.
+def possible(kind: Kind, keys: Iterable[Key]) -> list[Key]:
+    """The keys that a row could have.
 
     What else writes to the stack need not keep to the application's ids, and a generic relation holds those of
     anything: a reaction to comment 7 is about no post whose id is a UUID. No integer has more than 64 bits, and no
     text of PostgreSQL's a zero byte.
     """
-    for part, text in zip(KEYS[kind.name], key, strict=True):
-        if text == NOBODY:
-            continue
-        try:
-            value = field_of(kind, part).to_python(text)
-        except ValidationError:
-            return False
-        if "\0" in text or (isinstance(value, int) and value.bit_length() > 63):
-            return False
-    return True
+    fields = [_field_of(kind, part) for part in KEYS[kind.name]]
+    return [key for key in keys if all(map(_could_hold, fields, key))]
 
 
-def field_of(kind: Kind, ours: str) -> Any:
+def _could_hold(field: Any, text: str) -> bool:
+    try:
+        value = field.to_python(text)
+    except ValidationError:
+        return text == NOBODY
+    return "\0" not in text and not (isinstance(value, int) and value.bit_length() > 63)
+
+
+def _field_of(kind: Kind, ours: str) -> Any:
     """The column that holds a field of ours; of a relation the key that it leads to."""
     step: Any = follow(kind.model, kind.fields.get(ours, ours))[-1]
     return step if step.concrete else step.related_model._meta.pk
@@ -75,7 +75,7 @@ def field_of(kind: Kind, ours: str) -> Any:
 
 def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
     """The rows of some keys as they are now; a key without a row is left out."""
-    keys = [key for key in keys if can_be(kind, key)]
+    keys = possible(kind, keys)
     if not keys:
         return {}
     if kind.name in ("user", "post"):
@@ -89,7 +89,7 @@ def read(kind: Kind, keys: Sequence[Key]) -> dict[Key, Attributes]:
             by_first[one].append(other)
         query = Q()
         for one, others in by_first.items():
-            own = Q(**{f"{first}__isnull": True}) if one == "-" else Q(**{first: one})
+            own = Q(**{f"{first}__isnull": True}) if one == NOBODY else Q(**{first: one})
             query |= own & Q(**{f"{second}__in": others})
     found = rows(kind, kind.rows.filter(query))
     return {key: found[key] for key in keys if key in found}
@@ -145,8 +145,8 @@ def rows(kind: Kind, query: Any, faults: "list[Fault] | None" = None) -> dict[Ke
 def _posts_among(ids: Iterable[Any]) -> set[str]:
     """Which of some ids are those of posts that count."""
     post = mapping()["post"]
-    keys = {(as_id(value),) for value in ids}
-    there = post.rows.filter(pk__in=[key[0] for key in keys if can_be(post, key)])
+    keys = possible(post, {(as_id(value),) for value in ids})
+    there = post.rows.filter(pk__in=[key[0] for key in keys])
     return {as_id(pk) for pk in there.values_list("pk", flat=True)}
 
 

@@ -52,7 +52,7 @@ def deploy(say: Say) -> bool:
             _package(ROOT / top)
         if status in ("ROLLBACK_COMPLETE", "CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_FAILED"):
             boto3.client("cloudformation").delete_stack(StackName=STACK)
-        _build(say)
+        _build(source, say)
         _sam(["deploy", "--config-env", "local", "--tags", f"{DEPLOYED_FROM}={source}", *parameters()], say)
         _put_back()
         return True
@@ -188,16 +188,15 @@ def build(say: Say) -> None:
         LocalCloudError: `sam` failed; the text holds what it said.
     """
     with localcloud.alone():
-        _build(say)
+        _build(_fingerprint(), say)
 
 
-def _build(say: Say) -> None:
-    """Build what has changed since the last build here, if anything: another local cloud may have needed it, too."""
-    source, stamp = _fingerprint(), ROOT / BUILT_FROM
+def _build(source: str, say: Say) -> None:
+    """Build the sources of a fingerprint, unless they are: another local cloud may have needed them, too."""
+    stamp = ROOT / BUILT_FROM
     if stamp.exists() and stamp.read_text() == source:
         return
     _sam(["build", "--config-env", "local", *parameters()], say)
-    stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(source)
 
 

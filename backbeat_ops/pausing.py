@@ -88,15 +88,13 @@ def tasks_of(stack: Stack, name: str) -> list[str]:
     """The tasks of a class in a stack, or the one task of that name.
 
     Raises:
-        NotFound: There is neither.
+        NotFound: There is neither, or it is not deployed.
     """
-    there = stack.tasks()
-    if name in there:
-        return [name]
-    if found := [task for task in there if there[task]["class"] == name]:
-        return found
     if name in TASKS:
-        raise NotFound(f"The task {name!r} is declared in your files, and not deployed to {stack.name}.")
+        stack.task(name)
+        return [name]
+    if found := [task for task, of in stack.tasks().items() if of["class"] == name]:
+        return found
     raise NotFound(
         f"There is no class and no task {name!r}. Classes: {', '.join(PRIORITIES)}. Tasks: {', '.join(sorted(TASKS))}."
     )

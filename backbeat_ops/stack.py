@@ -116,10 +116,15 @@ class Stack:
             }
         return found
 
-    def undeployed(self) -> list[str]:
-        """The tasks that these files declare and the stack does not have, as they are newer than it."""
-        there = self.tasks()
-        return [name for name in TASKS if name not in there]
+    def task(self, name: str) -> dict[str, str]:
+        """One of `tasks`, by the name of a declared one.
+
+        Raises:
+            NotFound: It is not deployed, as these files are newer than the stack.
+        """
+        if found := self.tasks().get(name):
+            return found
+        raise NotFound(f"The task {name!r} is declared in your files, and not deployed to {self.name}.")
 
     def undeclared(self) -> list[str]:
         """The tasks that the stack has and these files do not declare, as they are older than it."""

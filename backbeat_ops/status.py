@@ -45,7 +45,11 @@ def status(stack: Stack, *, causes: bool = True) -> dict[str, Any]:
     described["classes"] = list(_classes(described["tasks"]))
     described["verdict"] = verdict(described["tasks"], allowed)
     described["verdict"]["known"] += [
-        *(f"{name} is declared in your files, and not deployed to the stack" for name in stack.undeployed()),
+        *(
+            f"{name} is declared in your files, and not deployed to the stack"
+            for name in TASKS
+            if name not in described["tasks"]
+        ),
         *(
             f"{name} is in the stack and not in your files, which are older: see it with newer ones"
             for name in stack.undeclared()

@@ -61,11 +61,13 @@ class Cloud:
     def run_sam(self, arguments: list[str], say: Any) -> None:
         """Stands for `sam`: a deployment puts its tag on the stack, and leaves alone what is as it deployed it last.
 
-        A build empties its folder first.
+        A build makes its folder anew.
         """
         self.sam.append(arguments[0])
         if arguments[0] == "build":
-            shutil.rmtree(deployment.ROOT / ".aws-sam/build", ignore_errors=True)
+            folder = deployment.ROOT / ".aws-sam/build"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
         if arguments[0] == "deploy":
             (_, self.source) = arguments[arguments.index("--tags") + 1].split("=")
 

@@ -15,7 +15,7 @@ from backbeat.producer import PRIORITIES, Task
 from backbeat.tasks import TASKS
 from backbeat_ops import localcloud, mail, runs, schedules, status
 from backbeat_ops.console import views
-from backbeat_ops.stack import NotFound
+from backbeat_ops.stack import Stack
 
 LOOKED_AT = 100
 """Runs of a task that its figures are of, the last ones."""
@@ -52,9 +52,8 @@ def one(request: Request) -> dict[str, Any]:
     """What the page of one task shows."""
     task = runs.the_task(request.path_params["name"])
     recent = runs.recent(task.name, LOOKED_AT, days=7)
-    stack = request.app.state.stack
-    if task.name in stack.undeployed():
-        raise NotFound(f"The task {task.name!r} is declared in your files, and not deployed to {stack.name}.")
+    stack: Stack = request.app.state.stack
+    stack.task(task.name)
     found = status.status(stack, causes=False)["tasks"][task.name]
     return {
         "title": task.name,
