@@ -19,12 +19,13 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from backbeat.app.erasing import ERASED
 from backbeat.models import CHANGES_KEPT, Changed, Comment, Like, Notification, Post, Report, TrendingHashtags
 from backbeat.posts import hashtags
 from backbeat_django import mirror
 from backbeat_django.mapping import Kind, mapping
 from backbeat_django.models import Board, Entry, Progress
-from backbeat_django.outbox import Key
+from backbeat_django.outbox import NOBODY, Key
 from backbeat_django.relay import aws
 from backbeat_django.rows import possible
 
@@ -290,7 +291,8 @@ def _make(name: str, **values: Any) -> None:
 
 
 def _tokens(keys: Sequence[Key]) -> int:
-    """Delete the tokens, and the bans, that the clean-up has deleted."""
+    """Delete the tokens, and the bans, that the clean-up has deleted; those of an erased user are nobody's here."""
+    keys = [(NOBODY if user == ERASED else user, token) for user, token in keys]
     bans = [(user, token.removeprefix("ban#")) for user, token in keys if token.startswith("ban#")]
     tokens = [key for key in keys if not key[1].startswith("ban#")]
     deleted = 0

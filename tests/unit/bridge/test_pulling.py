@@ -190,6 +190,24 @@ def test_tokens_that_were_cleaned_up_go_but_not_what_would_be_good_again(carried
     assert diff().endswith("nothing differs\n")
 
 
+def test_tokens_that_were_cleaned_up_go_when_their_user_has_gone_before_the_pull(carried: Any, ada: Member) -> None:
+    def issue(jti: str, days: int) -> OutstandingToken:
+        times = {"created_at": NOW - timedelta(days=90), "expires_at": NOW + timedelta(days=days)}
+        return OutstandingToken.objects.create(user=ada, jti=jti, token="t", **times)
+
+    issue("expired", -1)
+    BlacklistedToken.objects.create(token=issue("banned and expired", -1))
+    issue("alive", 5)
+    carried()
+    run_whole(cleanup_expired_tokens.handle, "r1", NOW)
+    Changed.note("token", str(ada.pk), "alive")  # as where the clean-up found at the last moment that it was renewed
+    ada.delete()
+    carried()
+    pull()
+    assert [token.jti for token in OutstandingToken.objects.all()] == ["alive"]
+    assert diff().endswith("nothing differs\n")
+
+
 def test_trends_reports_and_notifications_come_back(carried: Any, ada: Member) -> None:
     bob = Member.objects.create_user("bob")
     Hashtag.objects.create(name="Jazz")
