@@ -63,6 +63,7 @@ class Month:
         now: What time it is.
         told: How many notifications each member was sent.
         tokens: By the id of each token that was ever made, when it ends.
+        away: The tokens whose owner was away for 30 days at a clean-up, and which were not banned.
     """
 
     def __init__(self, seed: int) -> None:
@@ -71,6 +72,7 @@ class Month:
         self.begin, self.now = today - DAYS * DAY, today - DAYS * DAY
         self.told: Counter[int] = Counter()
         self.tokens: dict[str, datetime] = {}
+        self.away: set[str] = set()
         self.did: Counter[str] = Counter()
 
     # What people do
@@ -170,6 +172,12 @@ class Month:
 
     # What happens by itself
 
+    def note_away(self) -> None:
+        """Note whose tokens are to go, as they may log in again later."""
+        since = self.now - 30 * DAY
+        old = OutstandingToken.objects.filter(user__last_login__lt=since, created_at__lt=since)
+        self.away |= set(old.filter(blacklistedtoken=None).values_list("jti", flat=True))
+
     def carry_over(self) -> None:
         with relay.writing() as writer:
             while relay.drain(writer, self.now):
@@ -183,6 +191,8 @@ class Month:
                 for task, at, weekday in SCHEDULE:
                     hourly = hour % 6 == 0 or day >= days - 2  # within a day of hours it counts all of the week again
                     if (hourly if at is None else at == hour) and weekday in (None, self.now.weekday()):
+                        if task is tasks.cleanup_expired_tokens:
+                            self.note_away()
                         send(task, self.now)
                 if day < days - 1:
                     for _ in range(self.random.randrange(6)):
@@ -251,7 +261,13 @@ def trends(month: Month) -> Iterator[tuple[object, object]]:
     board = Board.objects.get(name="trending").value
     yield {each["tag"]: (each["authors"], each["posts"]) for each in board}, wanted
     for tag in Hashtag.objects.all():
-        yield (tag.is_trending, tag.posts_count if tag.is_trending else 0), (tag.name in wanted, posts[tag.name])
+        yield (
+            (tag.is_trending, tag.posts_count if tag.is_trending else 0),
+            (
+                tag.name in wanted,
+                posts[tag.name] if tag.name in wanted else 0,
+            ),
+        )
 
 
 def cleaned(month: Month) -> Iterator[tuple[object, object]]:
@@ -267,15 +283,9 @@ def cleaned(month: Month) -> Iterator[tuple[object, object]]:
 def tokens(month: Month) -> Iterator[tuple[object, object]]:
     """Whatever had ended by the last clean-up is gone; so is what was made before their owner was away for 30 days."""
     cleaned_at = month.begin + (DAYS - 1) * DAY + 2 * HOUR
-    since = cleaned_at - 30 * DAY
     there = set(OutstandingToken.objects.values_list("jti", flat=True))
-    away = set(
-        OutstandingToken.objects.filter(user__last_login__lt=since, created_at__lt=since).values_list("jti", flat=True)
-    )
-    banned = set(BlacklistedToken.objects.values_list("token__jti", flat=True))
     for jti, ends in month.tokens.items():
-        wanted = ends > cleaned_at and (jti not in away or jti in banned)
-        yield jti in there, wanted
+        yield jti in there, ends > cleaned_at and jti not in month.away
 
 
 def reports(month: Month) -> Iterator[tuple[object, object]]:

@@ -156,6 +156,8 @@ def brokered(folder: Path) -> Iterator[tuple[str, str]]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
             while not socket.exists():
+                if server.poll() is not None:
+                    raise SystemExit(f"{program} ended at once: it says why when it is run by hand")
                 time.sleep(0.05)
             yield f"redis+socket://{socket}", "Redis on a socket of this machine"
         finally:

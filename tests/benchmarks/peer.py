@@ -1,7 +1,8 @@
 """Welcome mails as Celery tasks, for `mails.py`: plainly over SMTP, and with the promise that Backbeat makes.
 
-Both render the very same mail. `same` reads the user, claims the mail, hands it to SES and settles it, with botocore
-on kept connections, and over a new one to SES, as a kept one could lose a mail.
+Both render the very same mail, and put it together by the standard library's `EmailMessage`, as Django does. `same`
+reads the user, claims the mail, hands it to SES and settles it, with botocore on kept connections, and over a new one
+to SES, as a kept one could lose a mail.
 """
 
 import os
@@ -9,6 +10,7 @@ import smtplib
 import time
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from email.utils import formataddr
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,13 @@ def ses() -> Any:
 def _mail(user: User) -> EmailMessage:
     link = unsubscribing.link(_site().unsubscribe_url, user.user_id, datetime.now(UTC))
     rendered = sending.render("welcome", sending.locale_of(user), _site(), user, link)
-    return sending.compose(_site(), user, rendered, link)
+    message = EmailMessage(policy=sending._POLICY)
+    message["To"], message["From"] = user.email, formataddr((_site().name, _site().sender))
+    message["Subject"] = rendered.subject
+    message["List-Unsubscribe"], message["List-Unsubscribe-Post"] = f"<{link}>", "List-Unsubscribe=One-Click"
+    message.set_content(rendered.text, cte="quoted-printable")
+    message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+    return message
 
 
 @app.task

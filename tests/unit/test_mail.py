@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backbeat.mail import deliveries, names, sending
 from backbeat.mail.addresses import InvalidAddress
 from backbeat.mail.digest import Entry, Picture
-from backbeat.mail.sending import Site, compose, locale_of, render
+from backbeat.mail.sending import Rendered, Site, compose, locale_of, render
 from backbeat.models import User
 from backbeat.runtime import Rejected
 
@@ -100,6 +100,21 @@ def test_the_digest_shows_its_posts_escaped() -> None:
     assert [link for link in page.links if "e.example" in link] == ["https://e.example/1", "https://e.example/2"]
     text = message.get_body(("plain",)).get_content().replace("\r\n", "\n")
     assert "Bo <b> (you follow them):\nOne & two\n1 like, 1 comment\nhttps://e.example/1\n" in text
+
+
+@settings(max_examples=100)
+@given(text=st.text(max_size=300) | st.text("a =\t\r\n_-é🦊\x0b\x85\u2028", max_size=300))
+def test_any_text_comes_through_in_both_parts(text: str) -> None:
+    raw = compose(SITE, user(), Rendered("Hello", text, text), LINK).as_bytes()
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    lines = [line.decode() for line in text.encode().splitlines()]
+    for part in message.iter_parts():
+        assert part.get_content_charset() == "utf-8"
+        assert [line.decode() for line in part.get_payload(decode=True).splitlines()] == lines
+    assert message.defects == []
+    body = raw.split(b"\r\n\r\n", 1)[1]
+    assert max(map(len, body.split(b"\r\n"))) <= 76  # RFC 2045, section 6.7
+    assert b"\n" not in raw.replace(b"\r\n", b"")
 
 
 @settings(max_examples=60)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from email.charset import QP, Charset
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import EmailPolicy
@@ -212,9 +213,27 @@ def compose(site: Site, user: User, rendered: Rendered, unsubscribe_url: str) ->
     message["Subject"] = rendered.subject.replace("=?", "= ?")  # or a name could bring an encoded line break
     message["List-Unsubscribe"] = f"<{unsubscribe_url}>"
     message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    message.set_content(rendered.text, cte="quoted-printable")
-    message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+    message["MIME-Version"] = "1.0"
+    message["Content-Type"] = f'multipart/alternative; boundary="{_BOUNDARY}"'
+    message.set_payload(f"{_part('plain', rendered.text)}{_part('html', rendered.html)}--{_BOUNDARY}--\r\n")
     return message
+
+
+_BOUNDARY = "=_next"
+"""Stands between a mail's parts. No quoted-printable text has a "=_" in it (RFC 2045, section 6.7)."""
+
+
+def _part(subtype: str, text: str) -> str:
+    """One of a mail's parts. `EmailMessage.add_alternative` would take a quarter of the time of a whole delivery."""
+    charset = Charset("utf-8")
+    charset.body_encoding = QP
+    encoded = charset.body_encode(text).replace("\n", "\r\n")
+    return (
+        f"--{_BOUNDARY}\r\n"
+        f'Content-Type: text/{subtype}; charset="utf-8"\r\n'
+        "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+        f"{encoded}\r\n"
+    )
 
 
 class Pacer:
