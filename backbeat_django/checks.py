@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core import checks
 from django.db import router
 
-from backbeat_django.mapping import VISIBILITIES, Map, read
+from backbeat_django.mapping import LEADS_TO, VISIBILITIES, Map, follow, holds, read
 from backbeat_django.outbox import KEYS, Mirrored, with_heirs
 
 
@@ -16,7 +16,7 @@ def check_settings(app_configs: Any, **_: Any) -> list[checks.CheckMessage]:
     found, faults = read(getattr(settings, "BACKBEAT", None))
     if found is None:
         return [checks.Error(str(fault), hint=fault.mend, id="backbeat.E001") for fault in faults]
-    return [*_databases(found), *_visibilities(found), *_unseen(found)]
+    return [*_databases(found), *_visibilities(found), *_unseen(found), *_bare(found)]
 
 
 def _databases(found: Map) -> list[checks.CheckMessage]:
@@ -68,4 +68,19 @@ def _unseen(found: Map) -> list[checks.CheckMessage]:
             id="backbeat.W001",
         )
         for name in unseen
+    ]
+
+
+def _bare(found: Map) -> list[checks.CheckMessage]:
+    """A column of texts that no relation says are keys of members may as well hold their names."""
+    key = found["user"].model._meta.pk
+    return [
+        checks.Warning(
+            f'BACKBEAT["{kind.name.upper()}"]: {ours!r} is {path!r}, a plain column of texts, and users have numbers',
+            hint="Name a relation to the users; a column is right only if it holds their primary keys.",
+            id="backbeat.W002",
+        )
+        for kind in found
+        for ours, path in kind.fields.items()
+        if LEADS_TO.get(ours) == "user" and holds(follow(kind.model, path)[-1]) == "a text" and holds(key) == "a number"
     ]

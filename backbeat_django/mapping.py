@@ -110,6 +110,8 @@ TIMES = ("created_at", "expires_at", "last_seen_at", "last_login_at", "deleted_a
 """Fields that are a day or a time."""
 NO_TEXTS = (*COUNTERS, "digest", "active", "legal_hold")
 """Fields that are a number or a yes-or-no: any text would be yes."""
+TEXTS = ("text", "name", "email", "locale")
+"""Fields that are a text."""
 GROUPS = {
     "a number": (IntegerField, FloatField, DecimalField),
     "a text": (CharField, TextField),
@@ -308,7 +310,13 @@ def _kind(name: str, spec: Any) -> Kind:
         # What the clean-up deleted stays as a row that says so, and is as if it were not there.
         deleted = model._meta.get_field(gone)
         conditions |= {gone: False} if deleted.get_internal_type() == "BooleanField" else {f"{gone}__isnull": True}
-    for ours in JOINS.get(name, ()):
+    joined = JOINS.get(name, ())
+    if len({fields[ours] for ours in joined}) < len(joined):
+        raise NotMapped(
+            f"{where}: {' and '.join(map(repr, joined))} are the same field, {fields[joined[0]]!r}",
+            "Name two fields, one for each.",
+        )
+    for ours in joined:
         if any(getattr(step, "null", True) for step in follow(model, fields[ours])):
             conditions[f"{fields[ours]}__isnull"] = False
     values = dict(spec.get("values", {}))
@@ -404,6 +412,8 @@ def _check_path(where: str, ours: str, model: type[Model], path: Any) -> None:
         )
     if ours in NO_TEXTS and holds(steps[-1]) == "a text":
         raise NotMapped(f"{where}: {ours!r} is {path!r}, which holds a text", "Name a number, or a yes-or-no.")
+    if ours in TEXTS and (held := holds(steps[-1])) not in (None, "a text"):
+        raise NotMapped(f"{where}: {ours!r} is {path!r}, which holds {held}", "Name a CharField or a TextField.")
     if ours in TIMES and (held := holds(steps[-1])) and held != "a day or a time":
         raise NotMapped(f"{where}: {ours!r} is {path!r}, which holds {held}", "Name a DateTimeField or a DateField.")
     if ours == "file" and not isinstance(steps[-1], FileField):
@@ -427,8 +437,15 @@ def _astray(kind: Kind, kinds: Mapping[str, Kind]) -> Iterator[NotMapped]:
             continue
         meant, where = kinds[LEADS_TO[ours]], f'BACKBEAT["{kind.name.upper()}"]'
         *_, last = follow(kind.model, path)
-        if not last.is_relation or last.related_model is None:
-            continue  # a plain column, as that of a generic relation
+        if not last.is_relation:
+            if issubclass(meant.model, last.model) and not last.primary_key:
+                yield NotMapped(
+                    f"{where}: {ours!r} is {path!r}, which is not the primary key of {last.model._meta.label}",
+                    f'Write "{ours}": "{path.rpartition("__")[0]}__pk".',
+                )
+            continue  # else a plain column, as that of a generic relation
+        if last.related_model is None:
+            continue
         found, wanted = (cast("type[Model]", each._meta.concrete_model) for each in (last.related_model, meant.model))
         if not (issubclass(found, wanted) or issubclass(wanted, found)):
             onwards = [

@@ -15,6 +15,7 @@ from django.apps import apps
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import models, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_init, post_save, pre_delete
+from django.dispatch import Signal
 from django.utils import timezone
 
 from backbeat.messages import Message
@@ -110,6 +111,8 @@ class Watched:
 
 _watched: dict[type[models.Model], list[Watched]] = {}
 """The watched kinds of each model."""
+_connected: list[tuple[Signal, type[models.Model], str]] = []
+"""What listens, to be let go where another map is watched."""
 
 
 def as_id(value: Any) -> str:
@@ -159,6 +162,9 @@ def send_later(task: Task[Any], message: Message, time: datetime) -> None:
 def watch(found: Map) -> None:
     """Have every write to the mapped models leave an entry."""
     _watched.clear()
+    while _connected:
+        signal, sender, uid = _connected.pop()
+        signal.disconnect(sender=sender, dispatch_uid=uid)
     for kind in found:
         if kind.name not in KEYS:
             continue
@@ -204,8 +210,10 @@ def with_heirs(model: type[models.Model]) -> list[type[models.Model]]:
     return [each for each in apps.get_models(include_auto_created=True) if issubclass(each, model)]
 
 
-def _connect(signal: Any, receiver: Callable[..., None], sender: type[models.Model], name: str) -> None:
-    signal.connect(receiver, sender=sender, weak=False, dispatch_uid=f"backbeat {name} {sender._meta.label}")
+def _connect(signal: Signal, receiver: Callable[..., None], sender: type[models.Model], name: str) -> None:
+    uid = f"backbeat {name} {sender._meta.label}"
+    signal.connect(receiver, sender=sender, weak=False, dispatch_uid=uid)
+    _connected.append((signal, sender, uid))
 
 
 def _watch_many_to_many(field: Any, watched: Watched) -> None:
