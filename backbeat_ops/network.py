@@ -107,7 +107,7 @@ A_CALL = 0.005
 """Seconds that a function waits for a call to DynamoDB: "single-digit milliseconds" (DynamoDB developer guide)."""
 
 A_MAIL = (
-    "4.2 calls (docs/benchmarks.md), SES 60 ms; the claim and its check take two units each, as a transaction prepares "
+    "3.3 calls (docs/decisions.md), SES 60 ms; the claim and its check take two units each, as a transaction prepares "
     "and commits each item (DynamoDB developer guide), and its index one; settling one, and two to move in the index"
 )
 

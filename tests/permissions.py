@@ -61,6 +61,7 @@ def enforced() -> Iterator[list[str]]:
     """Collect what the handlers that run meanwhile may not do."""
     denied: list[str] = []
     receive, run, look = Implementation._receive, Implementation._run, Implementation._look_ahead
+    write_down = Implementation._write_down
     call = BaseClient._make_api_call
 
     def as_function(method: Any) -> Any:
@@ -85,6 +86,7 @@ def enforced() -> Iterator[list[str]]:
         patch.object(Implementation, "_receive", as_function(receive)),
         patch.object(Implementation, "_run", as_function(run)),
         patch.object(Implementation, "_look_ahead", as_function(look)),
+        patch.object(Implementation, "_write_down", as_function(write_down)),
         patch.object(BaseClient, "_make_api_call", checked),
     ):
         yield denied
@@ -104,6 +106,10 @@ def needed(service: str, operation: str, parameters: dict[str, Any]) -> list[tup
             ]
         case "dynamodb" if operation in ("BatchGetItem", "BatchWriteItem"):
             return [(f"dynamodb:{operation}", _table(name)) for name in parameters["RequestItems"]]
+        case "dynamodb" if operation == "BatchExecuteStatement":
+            statements = [each["Statement"] for each in parameters["Statements"]]
+            tables = {statement.removeprefix('INSERT INTO "').partition('"')[0] for statement in statements}
+            return [("dynamodb:PartiQLInsert", _table(name)) for name in tables]
         case "dynamodb":
             index = f"/index/{parameters['IndexName']}" if "IndexName" in parameters else ""
             return [(f"dynamodb:{operation}", _table(parameters["TableName"]) + index)]

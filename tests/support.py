@@ -344,7 +344,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.made: list[tuple[str, Any]] = []
-        self._hooks: list[tuple[str, str, Callable[[], Any]]] = []
+        self._hooks: list[tuple[str, str | None, Callable[[], Any]]] = []
 
     def note(self, operation: str, table: Any) -> None:
         for hook in list(self._hooks):
@@ -353,7 +353,7 @@ class Calls:
                 hook[2]()
         self.made.append((operation, table))
 
-    def before(self, operation: str, table: str, do: Callable[[], Any]) -> None:
+    def before(self, operation: str, table: str | None, do: Callable[[], Any]) -> None:
         """Call `do` before the next call of an operation on a table, once."""
         self._hooks.append((operation, table, do))
 

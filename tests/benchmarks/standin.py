@@ -43,6 +43,8 @@ class StandIn(http.server.BaseHTTPRequestHandler):
             "GetSecretValue": {"SecretString": "secret"},
             "": {"MessageId": "one"},
         }
+        if operation == "BatchExecuteStatement":
+            answers[operation] = {"Responses": [{"TableName": "RUNS"} for _ in content["Statements"]]}
         if operation == "BatchGetItem":
             asked = content["RequestItems"].items()
             rows = {table: [{**ROW, **key} for key in keys["Keys"]] for table, keys in asked}

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache
@@ -20,6 +21,8 @@ from documented import documented
 from hypothesis import settings
 from moto import mock_aws
 from moto.core.serialize import BaseJSONSerializer
+from moto.dynamodb.exceptions import ConditionalCheckFailed
+from moto.dynamodb.models import DynamoDBBackend
 from support import STACK, Calls, Outbox, Queue, function_environment, resolve, resources
 from typer._click.globals import get_current_context
 
@@ -57,6 +60,26 @@ def _values_of_rows_as_they_are() -> None:
             every_member(self, serialized, value, shape, key)
 
     BaseJSONSerializer._serialize_type_structure = serialize  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _inserts_of_partiql() -> None:
+    """moto takes no parameters in an INSERT, and lets one replace a row."""
+
+    def execute(self: DynamoDBBackend, statements: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        answers = []
+        for each in statements:
+            table, *names = re.findall("""["']([^"']+)["']""", each["Statement"])
+            row, key = dict(zip(names, each["Parameters"], strict=True)), self.tables[table].hash_key_attr
+            try:
+                self.put_item(table, row, None, "attribute_not_exists(#key)", {"#key": key})
+            except ConditionalCheckFailed:
+                answers.append({"Error": {"Code": "DuplicateItem", "Message": "Duplicate primary key exists in table"}})
+            else:
+                answers.append({"TableName": table})
+        return answers
+
+    DynamoDBBackend.batch_execute_statement = execute  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)

@@ -457,7 +457,7 @@ def test_a_crashed_sender_is_listed_before_anyone_looks_again(
     assert deliveries.settle_by_hand(row.delivery_id, sent=False).state == "refused"
 
 
-def test_a_batch_of_ten_mails_goes_five_at_a_time_in_42_calls(queue: Queue, outbox: Outbox, calls: Calls) -> None:
+def test_a_batch_of_ten_mails_goes_five_at_a_time_in_33_calls(queue: Queue, outbox: Outbox, calls: Calls) -> None:
     for number in range(11):
         member(f"user-{number}")
     queue.send(welcome("user-10", 10))
@@ -477,7 +477,8 @@ def test_a_batch_of_ten_mails_goes_five_at_a_time_in_42_calls(queue: Queue, outb
         ("TransactWriteItems", None): 10,
         ("UpdateItem", "DeliveriesTable"): 10,
         ("SendEmail", None): 10,
-        ("UpdateItem", "RunsTable"): 11,
+        ("BatchExecuteStatement", None): 1,  # the runs
+        ("UpdateItem", "RunsTable"): 1,  # the day's totals
     }
     assert sorted(outbox.addresses()[1:]) == [f"user-{number}@example.net" for number in range(10)]
     assert {outcome for outcome, _ in runs().values()} == {"succeeded"}
@@ -583,4 +584,43 @@ def test_a_batch_that_cannot_be_read_at_once_is_read_one_by_one(queue: Queue, ou
         "run-1": "succeeded",
         "run-2": "succeeded",
         "run-3": "rejected",
+    }
+
+
+def test_runs_that_cannot_be_written_at_once_are_written_one_by_one(
+    queue: Queue, outbox: Outbox, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        member(f"user-{number}")
+        queue.send(welcome(f"user-{number}", number))
+
+    def no_answer() -> None:
+        raise ConnectTimeoutError(endpoint_url="https://dynamodb.example")
+
+    calls.before("BatchExecuteStatement", None, no_answer)
+    calls.before("UpdateItem", "RunsTable", no_answer)
+    assert len(queue.deliver(handle)) == 1, "only its own message comes back"
+    assert [outcome for outcome, _ in runs().values()] == ["succeeded"] * 2
+    for number in (1, 2, 3):
+        queue.send(welcome(f"user-{number}", number))
+    assert queue.deliver(handle) == []
+    assert len(outbox.mails) == 3
+    assert sorted(outcome for outcome, _ in runs().values()) == ["skipped", "succeeded", "succeeded"]
+
+
+def test_a_run_that_was_tried_before_counts_its_attempts_in_a_batch(queue: Queue, outbox: Outbox) -> None:
+    member("user-1")
+    queue.send(welcome("user-1", 1))
+    queue.send(welcome("user-2", 2))
+    queue.deliver(handle)
+    member("user-2")
+    member("user-3")
+    queue.send(welcome("user-3", 3))
+    while queue.depth()[0]:
+        queue.deliver(handle)
+    rows = {run.run_id: run for run in ledger.recent("send_welcome_email", WHEN.date(), 99)}
+    assert {run_id: (run.outcome, run.attempts, len(run.tries)) for run_id, run in rows.items()} == {
+        "run-1": ("succeeded", 1, 1),
+        "run-2": ("succeeded", 2, 2),
+        "run-3": ("succeeded", 1, 1),
     }

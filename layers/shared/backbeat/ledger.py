@@ -7,7 +7,7 @@ per attempt, at its end, because what it does is guarded by keys of its own.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -21,6 +21,7 @@ from pynamodb.expressions.update import Action
 from backbeat.logs import without_addresses
 from backbeat.messages import LONGEST_FIELD, MOST_FAULTS, Message, iso, shortened
 from backbeat.models import IN_FLIGHT, TRIALS, DayTotals, Flight, RunRecord, Trial, delete_if, each, readable, update_if
+from backbeat.models.base import connection
 from backbeat.producer import DECLARED
 
 KEPT = timedelta(days=30)
@@ -119,7 +120,7 @@ def claim(message: Message, task_class: str, until: datetime, request_id: str) -
     now = datetime.now(UTC)
     row, outcome = _row(message), RunRecord.outcome
     actions = [
-        *_identity(message, task_class),
+        *_set(_identity(message, task_class)),
         outcome.set(Outcome.RUNNING),
         RunRecord.started.set(now),
         RunRecord.request_id.set(request_id),
@@ -141,7 +142,7 @@ def claim(message: Message, task_class: str, until: datetime, request_id: str) -
 def settle(message: Message, attempt: Attempt) -> None:
     """Write how a claimed run's attempt ended, unless another invocation has claimed it since."""
     row = _row(message)
-    actions = [*_ending(attempt), _try(attempt), RunRecord.lease_until.remove()]
+    actions = [*_set(_ending(attempt)), _try(attempt), RunRecord.lease_until.remove()]
     if update_if(row, actions, RunRecord.request_id == attempt.request_id):
         _count(message, attempt.outcome, duration_ms=attempt.duration_ms, kind=attempt.kind)
 
@@ -153,14 +154,42 @@ def record(message: Message, task_class: str, attempt: Attempt) -> int:
     is retried, attempts count anew.
     """
     row, outcome = _row(message), RunRecord.outcome
-    named = replace(message, kwargs={}) if attempt.erased else message
-    actions = [*_identity(named, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
-    actions.append(_try(attempt))
+    actions = [*_set(_whole(message, task_class, attempt)), _try(attempt)]
     waiting = outcome.does_not_exist() | (outcome == Outcome.RETRYING)
     if not update_if(row, [*actions, RunRecord.attempts.add(1)], waiting):
         update_if(row, [*actions, RunRecord.attempts.set(1)], outcome != Outcome.SUCCEEDED)
     _count(message, attempt.outcome, duration_ms=attempt.duration_ms, kind=attempt.kind)
     return int(row.attempts or 1)
+
+
+def record_new(ended: Sequence[tuple[Message, Attempt]], task_class: str) -> list[bool]:
+    """Write attempts at messages' runs that are the first, in one call, each by itself; return of each whether it was.
+
+    What is known already stays as it is, and what could not be written is not there: `record` is for both. At most 25
+    attempts ("BatchExecuteStatement", DynamoDB API reference).
+
+    Raises:
+        BotoCoreError, ClientError: DynamoDB does not answer, or refuses; what was written is not known.
+    """
+    rows: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
+    for number, (message, attempt) in enumerate(ended):
+        values = _whole(message, task_class, attempt)
+        row = RunRecord(*key(message), **values, attempts=1, tries=[_made(attempt)])
+        rows.setdefault(key(message), (number, row.serialize()))
+    statements: list[Any] = []
+    for _, item in rows.values():
+        names = ", ".join(f"'{name}': ?" for name in item)
+        statement = f'INSERT INTO "{RunRecord.Meta.table_name}" VALUE {{{names}}}'
+        statements.append({"Statement": statement, "Parameters": list(item.values())})
+    client: Any = connection().client  # PynamoDB speaks no PartiQL, which alone writes many, each on its own condition
+    answers = client.batch_execute_statement(Statements=statements)["Responses"]
+    written = [False] * len(ended)
+    for (number, _), answer in zip(rows.values(), answers, strict=True):
+        if "Error" not in answer:
+            written[number] = True
+            message, attempt = ended[number]
+            _count(message, attempt.outcome, duration_ms=attempt.duration_ms, kind=attempt.kind)
+    return written
 
 
 def bury(message: Message) -> None:
@@ -173,7 +202,7 @@ def bury(message: Message) -> None:
 def finish(message: Message, task_class: str, attempt: Attempt) -> None:
     """Write how a run in parts ended, from within whichever of its messages finished it."""
     whole = message.for_part(None)
-    actions = [*_identity(whole, task_class), RunRecord.started.set(attempt.started), *_ending(attempt)]
+    actions = _set(_whole(whole, task_class, attempt))
     if update_if(_row(whole), actions, RunRecord.outcome.does_not_exist() | (RunRecord.outcome != Outcome.SUCCEEDED)):
         _count(whole, attempt.outcome, duration_ms=attempt.duration_ms)
 
@@ -193,7 +222,7 @@ def incomplete(message: Message, error: str, reason: str) -> None:
 def queued(message: Message, task_class: str) -> None:
     """Note that a scheduled run's message is on its queue, unless the run is known already."""
     actions = [
-        *_identity(message, task_class),
+        *_set(_identity(message, task_class)),
         RunRecord.outcome.set(Outcome.QUEUED),
         RunRecord.started.set(datetime.now(UTC)),
     ]
@@ -251,7 +280,7 @@ def discard(message: Message, task_class: str, outcome: Outcome, reason: str, er
     """
     row, note = _row(message), RunRecord.discarded.set(f"{iso(datetime.now(UTC))}: {why}")
     unknown = [
-        *_identity(message, task_class),
+        *_set(_identity(message, task_class)),
         RunRecord.outcome.set(outcome),
         RunRecord.reason.set(reason),
         RunRecord.error.set(error),
@@ -318,13 +347,26 @@ def _row(message: Message) -> RunRecord:
     return RunRecord(f"{partition}#parts", f"{message.id}#{message.part}")
 
 
-def _identity(message: Message, task_class: str) -> list[Action]:
+def _whole(message: Message, task_class: str, attempt: Attempt) -> dict[str, Any]:
+    """What a run's row says after an attempt; None where it says nothing."""
+    named = replace(message, kwargs={}) if attempt.erased else message
+    return {**_identity(named, task_class), "started": attempt.started, **_ending(attempt)}
+
+
+def _identity(message: Message, task_class: str) -> dict[str, Any]:
+    return {
+        "task": message.task,
+        "task_class": task_class,
+        "logical_time": message.logical_time,
+        "arguments": _arguments(message),
+        "expires": datetime.now(UTC) + KEPT,
+    }
+
+
+def _set(values: Mapping[str, Any]) -> list[Action]:
+    attributes = RunRecord.get_attributes()
     return [
-        RunRecord.task.set(message.task),
-        RunRecord.task_class.set(task_class),
-        RunRecord.logical_time.set(message.logical_time),
-        RunRecord.arguments.set(_arguments(message)),
-        RunRecord.expires.set(datetime.now(UTC) + KEPT),
+        attributes[name].remove() if value is None else attributes[name].set(value) for name, value in values.items()
     ]
 
 
@@ -344,6 +386,11 @@ def _is_small(value: Any) -> bool:
 
 def _try(attempt: Attempt) -> Action:
     """An attempt, behind those that the run has had before."""
+    before = RunRecord.tries | []
+    return RunRecord.tries.set(before.append([_made(attempt)]))
+
+
+def _made(attempt: Attempt) -> str:
     made = {
         "started": iso(attempt.started),
         "duration_ms": attempt.duration_ms,
@@ -351,27 +398,20 @@ def _try(attempt: Attempt) -> Action:
         "reason": attempt.reason,
         "request_id": attempt.request_id,
     }
-    before = RunRecord.tries | []
-    return RunRecord.tries.set(before.append([json.dumps(made)]))
+    return json.dumps(made)
 
 
-def _ending(attempt: Attempt) -> list[Action]:
-    actions: list[Action] = [
-        RunRecord.outcome.set(attempt.outcome),
-        RunRecord.duration_ms.set(attempt.duration_ms),
-        RunRecord.request_id.set(attempt.request_id),
-        RunRecord.discarded.remove(),
-    ]
-    if attempt.about:
-        actions.append(RunRecord.about.set(attempt.about))
-    said = (
-        (RunRecord.result, attempt.result),
-        (RunRecord.error, attempt.error),
-        (RunRecord.reason, attempt.reason),
-    )
-    for attribute, value in said:
-        actions.append(attribute.remove() if value is None else attribute.set(value))
-    return actions
+def _ending(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "outcome": attempt.outcome,
+        "duration_ms": attempt.duration_ms,
+        "request_id": attempt.request_id,
+        "discarded": None,
+        **({"about": attempt.about} if attempt.about else {}),
+        "result": attempt.result,
+        "error": attempt.error,
+        "reason": attempt.reason,
+    }
 
 
 _counted: defaultdict[tuple[str, str], Counter[tuple[str, str]]] = defaultdict(Counter)

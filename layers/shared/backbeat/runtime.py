@@ -142,6 +142,15 @@ class _Delivery:
     receipt: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How one message of a batch ended well, before that is written."""
+
+    message_id: str
+    message: Message
+    attempt: Attempt
+
+
 class _ComesBack(Exception):
     """Tells that a record is to be delivered again."""
 
@@ -161,6 +170,7 @@ class Implementation(Generic[R]):
         self.function = function
         self._ahead = ahead
         self._read_ahead: Any = None
+        self._ended: list[_Ended] | None = None
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
@@ -207,15 +217,39 @@ class Implementation(Generic[R]):
             return [record for record in records if not self._done_with(record, context)]
         from concurrent.futures import ThreadPoolExecutor  # here, as a batch of one does without
 
-        self._read_ahead = self._look_ahead(records)
+        self._read_ahead, self._ended = self._look_ahead(records), []
         works: dict[str, list[dict[str, Any]]] = {}
         for record in records:
             works.setdefault(_asked_for(record["body"]), []).append(record)
         with ThreadPoolExecutor(self.task.side_by_side) as pool:
             done = pool.map(lambda work: {id(r): self._done_with(r, context) for r in work}, works.values())
             outcomes = {number: outcome for work in done for number, outcome in work.items()}
-        self._read_ahead = None
-        return [record for record in records if not outcomes[id(record)]]
+        ended, self._read_ahead, self._ended = self._ended, None, None
+        unwritten = self._write_down(ended)
+        return [each for each in records if not outcomes[id(each)] or each["messageId"] in unwritten]
+
+    def _write_down(self, ended: list[_Ended]) -> set[str]:
+        """Write the runs of a batch that ended well; return the ids of the messages whose runs are not written.
+
+        Those are delivered again, as any whose run cannot be written, and find their work done.
+        """
+        unwritten: set[str] = set()
+        if not ended:
+            return unwritten
+        try:
+            new = ledger.record_new([(each.message, each.attempt) for each in ended], self.task.task_class)
+        except (BotoCoreError, ClientError, TypeError) as error:  # the last is moto's, which takes no parameters there
+            logger.warning("each run is written by itself", extra={"error": fit_to_keep(str(error))})
+            new = [False] * len(ended)
+        for each, is_new in zip(ended, new, strict=True):
+            try:
+                number = 1 if is_new else ledger.record(each.message, self.task.task_class, each.attempt)
+            except PynamoDBException:
+                logger.exception("no answer", extra={"message_id": each.message_id})
+                unwritten.add(each.message_id)
+            else:
+                self._tell(each.message, each.attempt, number, 0)
+        return unwritten
 
     def _look_ahead(self, records: list[dict[str, Any]]) -> Any:
         """What the task reads for a whole batch at once; None where that fails, as each run then reads for itself."""
@@ -331,6 +365,9 @@ class Implementation(Generic[R]):
             if attempt.outcome is Outcome.RETRYING and number == retry.attempts:
                 attempt = replace(attempt, outcome=Outcome.DEAD)
             ledger.settle(message, attempt)
+        elif self._ended is not None and attempt.outcome in (Outcome.SUCCEEDED, Outcome.SKIPPED):
+            self._ended.append(_Ended(delivery.message_id, message, attempt))  # all of a batch are written in one call
+            return attempt, 0
         else:
             number = ledger.record(message, self.task.task_class, attempt)
             if attempt.outcome is Outcome.RETRYING and number >= retry.attempts:
@@ -342,10 +379,13 @@ class Implementation(Generic[R]):
                 ledger.incomplete(message, attempt.error or "", attempt.reason or "")
             if not message.trial:  # whoever makes the trial looks into the ledger
                 _send_to_dead_queue(delivery, message, attempt)
-        events.note(message, self.task.task_class, attempt)
         wait = retry.wait(number) if attempt.outcome is Outcome.RETRYING else 0
-        self._report(message, attempt, number, wait)
+        self._tell(message, attempt, number, wait)
         return attempt, wait
+
+    def _tell(self, message: Message, attempt: Attempt, number: int, wait: int) -> None:
+        events.note(message, self.task.task_class, attempt)
+        self._report(message, attempt, number, wait)
 
     def _read(self, delivery: _Delivery) -> tuple[Message | None, InvalidMessage | None]:
         """A delivery's message, if it asks for anything; or why it is invalid, with a message that stands for it."""
