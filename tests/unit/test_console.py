@@ -225,7 +225,7 @@ def test_a_tags_place_and_people_are_read_from_each_ranking(monkeypatch: pytest.
     monkeypatch.setattr(insights.runs, "recent", lambda *of, days: [*without, *second, *first])
     shown = insights.tag(request("/insights/tag", "tag=%23CATS"))
     assert [(each["place"], each["people"]) for each in shown["ranked"]] == [(2, 8), (1, 1_200)]
-    assert (shown["times"], shown["of"], shown["series"]) == (2, 3, [("one", [1_200, 8, 0])])
+    assert (shown["times"], shown["of"], shown["series"]) == (2, 3, [("one", [1_200, 8, None])])
 
 
 def test_the_hours_runs_are_counted_where_there_are_more_than_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,3 +275,15 @@ def answered(coroutine: Coroutine[Any, Any, Any]) -> Any:
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)
     return ended.value.value
+
+
+def test_a_line_has_a_gap_where_nothing_is_known_and_each_day_is_written_once() -> None:
+    names = [f"2026-11-{day}" for day in (23, 24, 25) for _ in range(24)]
+    values: list[float | None] = [5.0] * 20 + [None] + [7.0] * 30 + [None, 9.0, None] + [8.0] * 18
+    drawn = draw.lines([("one", values)], names)
+    assert drawn.count("<polyline") == 3 and drawn.count("<circle") == 1
+    assert [drawn.count(f">{day}</text>") for day in ("11-23", "11-24", "11-25")] == [1, 1, 1]
+    assert ">9</text>" in drawn
+    drawn = draw.lines([("one", values)], names[18:24] + names[24:])
+    assert ">11-23</text>" not in drawn and ">11-24</text>" in drawn  # the end of a day has no place for its date
+    assert draw.lines([("one", [None, None])], ["2026-11-23", "2026-11-24"]).count("<polyline") == 0
