@@ -347,14 +347,17 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _is_own_sandbox(event: str, arguments: tuple[Any, ...]) -> bool:
     """Whether a function starts a program of its own, without AWS's credentials, as the media's decoder is."""
-    if event != "subprocess.Popen":
+    if event == "subprocess.Popen":
+        program, command, _, environment = arguments
+    elif event == "os.posix_spawn":  # what Popen itself calls, where the system can close files on the way
+        program, command, environment = arguments
+    else:
         return False
-    _, command, _, environment = arguments
     own = (ROOT / "functions").resolve()
     return (
         isinstance(command, list)
         and len(command) == 2
-        and command[0] == sys.executable
+        and program == command[0] == sys.executable
         and own in Path(command[1]).resolve().parents
         and environment is not None
         and not any(os.fsdecode(name).startswith("AWS_") for name in environment)

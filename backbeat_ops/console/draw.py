@@ -127,24 +127,52 @@ def bars(values: Sequence[tuple[str, float]], width: int = 640, height: int = 15
     return Markup(f'<svg class="chart" viewBox="0 0 {width} {height}" aria-hidden="true">{"".join(parts)}</svg>')
 
 
-def lines(series: Sequence[tuple[str, Sequence[float]]], names: Sequence[str], width: int = 640) -> Markup:
-    """Several figures over days, each a line with a class of its own, `one`, `two` and `three`."""
+def lines(series: Sequence[tuple[str, Sequence[float | None]]], names: Sequence[str], width: int = 640) -> Markup:
+    """Several figures over time, each a line with a class of its own, `one`, `two` and `three`.
+
+    Args:
+        series: The lines' classes and values; a line has a gap where a value is None.
+        names: The day of each value; a day is written below its first one.
+        width: How wide it is drawn.
+    """
     height = 150
     if len(names) < 2:
         return Markup("")
-    top = max((max(values) for _, values in series), default=1) or 1
+    top = max((value for _, values in series for value in values if value is not None), default=1) or 1
     step = (width - 8) / (len(names) - 1)
     parts = [f'<line class="rule" x1="0" x2="{width}" y1="{height - 20}" y2="{height - 20}"/>']
     for colour, values in series:
-        points = " ".join(
-            f"{4 + number * step:.1f},{height - 22 - (height - 32) * value / top:.1f}"
-            for number, value in enumerate(values)
-        )
-        parts.append(f'<polyline class="{colour}" points="{points}"/>')
-    for number in range(0, len(names), max(1, math.ceil(len(names) / 8))):
-        end = ' class="end"' if number == len(names) - 1 else ""
-        parts.append(f'<text{end} x="{4 + number * step:.1f}" y="{height - 5}">{escape(names[number][5:])}</text>')
+        for stretch in _stretches(values):
+            points = [(4 + number * step, height - 22 - (height - 46) * value / top) for number, value in stretch]
+            x, y = points[0]
+            if len(points) == 1:
+                parts.append(f'<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>')
+            else:
+                drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+                parts.append(f'<polyline class="{colour}" points="{drawn}"/>')
+    parts.append(f'<text x="0" y="14">{top:,.0f}</text>')
+    days = [number for number, name in enumerate(names) if not number or name != names[number - 1]]
+    if len(days) > 1 and 1 < days[1] < width / 8 / step:
+        days.pop(0)  # the end of a day, whose date would leave no place for the next one's
+    written = -math.inf
+    for number in days:
+        x = 4 + number * step
+        if x - written >= width / 8:
+            written = x
+            end = ' class="end"' if x > width * 7 / 8 else ""
+            parts.append(f'<text{end} x="{x:.1f}" y="{height - 4}">{escape(names[number][5:])}</text>')
     return Markup(f'<svg class="chart" viewBox="0 0 {width} {height}" aria-hidden="true">{"".join(parts)}</svg>')
+
+
+def _stretches(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+    """What is between the gaps of a line: each value with its place."""
+    found: list[list[tuple[int, float]]] = [[]]
+    for number, value in enumerate(values):
+        if value is not None:
+            found[-1].append((number, value))
+        elif found[-1]:
+            found.append([])
+    return [stretch for stretch in found if stretch]
 
 
 def placeholder(blurhash: str | None, width: int, height: int) -> Markup:

@@ -29,6 +29,8 @@ from backbeat_ops.console import draw
 HERE = Path(__file__).parent
 SECONDS_CACHED = 1.5
 """For how long an answer serves all who ask the same: several tabs, or a tab's page and its events."""
+SECONDS_FIRST_SHOWN = 15.0
+"""How old what a live page shows at first may be: a click need not wait, for what is new follows by itself."""
 SECONDS_BETWEEN_LOOKS = 2.0
 MENU = (
     ("/", "Now"),
@@ -139,23 +141,35 @@ def html(request: Request, template: str, status: int = 200, **context: Any) -> 
     return HTMLResponse(templates().get_template("base.html").render(values), status)
 
 
-async def gathered(request: Request, context: Context) -> dict[str, Any]:
-    """What a page shows, gathered in a thread, or a moment ago for somebody else."""
+async def gathered(
+    request: Request, context: Context, choices: Context | None = None, seconds: float = SECONDS_CACHED
+) -> dict[str, Any]:
+    """What a page shows, gathered in a thread, or a moment ago for somebody else.
+
+    Args:
+        request: Who asks.
+        context: What gathers it.
+        choices: What adds that which the address alone decides; then one gathering serves every query.
+        seconds: How long ago it may have been gathered.
+    """
     kept: dict[Any, tuple[float, dict[str, Any]]] = request.app.state.kept
     path = request.url.path.removesuffix("/live") or "/"
-    key = (context, path, str(request.query_params))
+    key = (context, path, "" if choices else str(request.query_params))
     known = kept.get(key)
-    if known and time.monotonic() - known[0] < SECONDS_CACHED:
-        return known[1]
-    found = await run_in_threadpool(context, request)
-    now = time.monotonic()
-    for old in [old for old, (at, _) in kept.items() if now - at > SECONDS_CACHED]:
-        kept.pop(old, None)
-    kept[key] = (now, found)
-    return found
+    if known and time.monotonic() - known[0] < seconds:
+        found = known[1]
+    else:
+        found = await run_in_threadpool(context, request)
+        now = time.monotonic()
+        for old in [old for old, (at, _) in kept.items() if now - at > SECONDS_FIRST_SHOWN]:
+            kept.pop(old, None)
+        kept[key] = (now, found)
+    return found | choices(request) if choices else found
 
 
-def page(path: str, template: str, context: Context, *, live: bool = False) -> list[Route]:
+def page(
+    path: str, template: str, context: Context, *, live: bool = False, choices: Context | None = None
+) -> list[Route]:
     """The routes of a page.
 
     Args:
@@ -163,25 +177,29 @@ def page(path: str, template: str, context: Context, *, live: bool = False) -> l
         template: What it is made with.
         context: What gathers what it shows.
         live: Whether it shows by itself what changes: then its events are at the same address with `/live` behind it.
+        choices: What adds that which its query alone decides, and needs no gathering.
     """
 
     async def whole(request: Request) -> Response:
-        return html(request, template, live=live, **await gathered(request, context))
+        seconds = SECONDS_FIRST_SHOWN if live else SECONDS_CACHED
+        return html(request, template, live=live, **await gathered(request, context, choices, seconds))
 
     async def events(request: Request) -> Response:
-        return StreamingResponse(changes(request, template, context), media_type="text/event-stream")
+        return StreamingResponse(changes(request, template, context, choices), media_type="text/event-stream")
 
     routes = [Route(path, whole)]
     return [Route(f"{path.rstrip('/')}/live", events), *routes] if live else routes
 
 
-async def changes(request: Request, template: str, context: Context) -> AsyncIterator[str]:
+async def changes(
+    request: Request, template: str, context: Context, choices: Context | None = None
+) -> AsyncIterator[str]:
     """A page's content as server-sent events, whenever it has become another."""
     before = None
     path = request.url.path.removesuffix("/live") or "/"
     while not await request.is_disconnected():
         try:
-            values = await gathered(request, context)
+            values = await gathered(request, context, choices)
             values = {"stack": request.app.state.stack, "path": path, "query": request.query_params, **values}
             text = templates().get_template(template).render(values)
             event = "page"

@@ -11,15 +11,21 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from backbeat import aws, queues
+from backbeat.messages import Message
 from backbeat.models import Delivery
+from backbeat.producer import Task
 from backbeat.tasks import TASKS
-from backbeat_ops import localcloud, sample, schedules
+from backbeat_ops import localcloud, runs, sample, schedules
+from backbeat_ops.console import views
+from backbeat_ops.console.server import Console
 from backbeat_ops.stack import Stack
 
 Shots = Callable[..., list[Path]]
@@ -257,6 +263,37 @@ def test_a_task_is_run_from_its_form_and_its_run_is_seen(page: Page, at: Callabl
     expect(page.locator("main time").first).not_to_have_text(now or "")  # it lives, and what is typed stays
     page.get_by_role("button", name="Replay").click()
     expect(page.get_by_role("heading", name="The replay; nothing was written")).to_be_visible()
+
+
+def test_whoever_would_mail_many_on_aws_answers_a_question_before_anything_is_sent(
+    page: Page, address: str, cloud: Stack, shots: Shots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def by_hand(stack: str, task: Task[Any], kwargs: dict[str, Any], at: datetime) -> Message:
+        sent.append(kwargs)
+        return task.message(kwargs, at)
+
+    monkeypatch.setattr(views, "localcloud", SimpleNamespace(STACK="another"))  # as if this stack were on AWS
+    monkeypatch.setattr(runs, "by_hand", by_hand)
+    console = Console(cloud, 0)
+    with console.beside():
+        page.goto(console.url)
+        page.goto(urljoin(console.url, "/tasks/send_content_digest_email"))
+        page.get_by_role("button", name="Run", exact=True).click()
+        asked = page.get_by_role("alert")
+        expect(asked).to_contain_text(re.compile(r"This sends up to [1-9]\d* emails? to users of backbeat-local\."))
+        shots("asked")
+        assert sent == []
+        page.get_by_label(re.compile("^user_id")).fill("user-1")
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator("#sent a")).to_be_visible()  # one email needs no question
+        assert [kwargs.get("user_id") for kwargs in sent] == ["user-1"]
+        page.get_by_label(re.compile("^user_id")).fill("")
+        page.get_by_role("button", name="Run", exact=True).click()
+        asked.get_by_role("button", name="Send them").click()
+        expect(page.locator("#sent a")).to_be_visible()
+        assert [kwargs.get("user_id") for kwargs in sent] == ["user-1", None]
 
 
 def test_the_scheme_is_switched_and_kept(page: Page, at: Callable[[str], None]) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -225,4 +225,65 @@ def test_a_tags_place_and_people_are_read_from_each_ranking(monkeypatch: pytest.
     monkeypatch.setattr(insights.runs, "recent", lambda *of, days: [*without, *second, *first])
     shown = insights.tag(request("/insights/tag", "tag=%23CATS"))
     assert [(each["place"], each["people"]) for each in shown["ranked"]] == [(2, 8), (1, 1_200)]
-    assert (shown["times"], shown["of"], shown["series"]) == (2, 3, [("one", [1_200, 8, 0])])
+    assert (shown["times"], shown["of"], shown["series"]) == (2, 3, [("one", [1_200, 8, None])])
+
+
+def test_the_hours_runs_are_counted_where_there_are_more_than_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def last(number: int) -> list[dict[str, Any]]:
+        return [
+            {"task": "process_media_upload", "started": (NOW - timedelta(seconds=second)).isoformat()}
+            for second in range(number)
+        ]
+
+    monkeypatch.setattr(now.ledger, "started_since", lambda task, since: {NOW - timedelta(hours=1): 500}[since])
+    assert now.in_the_hour("process_media_upload", last(500)[: now.RUNS_OF_A_TASK], NOW) == 500
+    assert now.in_the_hour("process_media_upload", last(7), NOW) == 7
+    assert now.in_the_hour("send_notification", last(now.RUNS_OF_A_TASK), NOW) == 0
+
+
+def test_a_live_page_shows_at_first_what_its_tab_has_gathered_whatever_of_it_is_chosen() -> None:
+    gathered: list[str] = []
+
+    def context(asked: Request) -> dict[str, Any]:
+        gathered.append(asked.url.path)
+        return {"number": len(gathered)}
+
+    def choices(asked: Request) -> dict[str, Any]:
+        return {"span": asked.query_params.get("span", "1h")}
+
+    first, then, other = request("/live"), request("/", "span=6h"), request("/", "span=15m")
+    then.app.state = other.app.state = first.app.state
+    first.app.state.kept = {}
+    clock = iter((100.0, 105.0, 130.0, 130.0))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(views.time, "monotonic", lambda: next(clock))
+        patched.setattr(views, "run_in_threadpool", _at_once)
+        seen = [
+            answered(views.gathered(first, context, choices=choices)),
+            answered(views.gathered(then, context, choices=choices, seconds=views.SECONDS_FIRST_SHOWN)),
+            answered(views.gathered(other, context, choices=choices, seconds=views.SECONDS_FIRST_SHOWN)),
+        ]
+    assert seen == [{"number": 1, "span": "1h"}, {"number": 1, "span": "6h"}, {"number": 2, "span": "15m"}]
+
+
+async def _at_once(function: Any, *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def answered(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine that waits for nothing returns."""
+    with pytest.raises(StopIteration) as ended:
+        coroutine.send(None)
+    return ended.value.value
+
+
+def test_a_line_has_a_gap_where_nothing_is_known_and_each_day_is_written_once() -> None:
+    names = [f"2026-11-{day}" for day in (23, 24, 25) for _ in range(24)]
+    values: list[float | None] = [5.0] * 20 + [None] + [7.0] * 30 + [None, 9.0, None] + [8.0] * 18
+    drawn = draw.lines([("one", values)], names)
+    assert drawn.count("<polyline") == 3 and drawn.count("<circle") == 1
+    assert [drawn.count(f">{day}</text>") for day in ("11-23", "11-24", "11-25")] == [1, 1, 1]
+    assert ">9</text>" in drawn
+    drawn = draw.lines([("one", values)], names[18:24] + names[24:])
+    assert ">11-23</text>" not in drawn and ">11-24</text>" in drawn  # the end of a day has no place for its date
+    assert draw.lines([("one", [None, None])], ["2026-11-23", "2026-11-24"]).count("<polyline") == 0

@@ -155,6 +155,17 @@ def test_a_program_that_inherits_credentials_is_no_sandbox() -> None:
     assert not replay._is_own_sandbox("subprocess.Popen", (sys.executable, [sys.executable, "-c"], None, {}))
 
 
+def test_the_decoders_program_is_started_however_python_starts_it() -> None:
+    program = str(replay.ROOT / "functions/process_media_upload/confinement.py")
+    with reads_only() as withheld:
+        subprocess.run([sys.executable, program], check=True, env={"PATH": os.environ["PATH"]})
+        with pytest.raises(Refused):
+            os.posix_spawn(sys.executable, [sys.executable, program], {"AWS_SECRET_ACCESS_KEY": ""})
+        with pytest.raises(Refused):
+            os.posix_spawn("/bin/sh", [sys.executable, program], {})
+    assert [write.service for write in withheld] == ["process", "process"]
+
+
 # ---- Replays ---------------------------------------------------------------------------------------------------------
 
 

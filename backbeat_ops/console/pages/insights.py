@@ -59,15 +59,17 @@ WHY = re.compile(r"#(?P<tag>.+?): (?P<why>(?P<people>[\d,]+) .*)")
 def tag(request: Request) -> dict[str, Any]:
     """What the page of one tag shows: of each ranking of a week, its place, and how many used it in seven days."""
     wanted = request.query_params.get("tag", "").lstrip("#")
-    times, people, ranked = [], [], []
+    times: list[str] = []
+    people: list[int | None] = []
+    ranked: list[dict[str, Any]] = []
     for run in reversed(runs.recent("update_trending_hashtags", HOURS, days=7)):
         ranking = run.result.get("trending", []) if isinstance(run.result, dict) else []
         times.append(f"{run.logical_time:%Y-%m-%d}")
-        people.append(0)
+        people.append(None)
         for place, line in enumerate(map(WHY.fullmatch, ranking), 1):
             if line and line["tag"].casefold() == wanted.casefold():
-                people[-1] = int(line["people"].replace(",", ""))
-                ranked.append({"at": run.logical_time, "place": place, "people": people[-1], "why": line["why"]})
+                people[-1] = number = int(line["people"].replace(",", ""))
+                ranked.append({"at": run.logical_time, "place": place, "people": number, "why": line["why"]})
     return {
         "title": f"#{wanted}",
         "tag": wanted,
@@ -76,7 +78,7 @@ def tag(request: Request) -> dict[str, Any]:
         "of": len(times),
         "series": [("one", people)],
         "names": times,
-        "most": max(people, default=0),
+        "most": max((each["people"] for each in ranked), default=0),
     }
 
 
