@@ -175,6 +175,25 @@ def print_table(rows: Table, none: str = "") -> None:
         console.print()
 
 
+def print_hanging(first: str, text: str, to: Console | None = None) -> None:
+    """Print a line; what does not fit a terminal goes on below where the text began, and a file gets it in one line.
+
+    Args:
+        first: What stands before the text, as rich's markup.
+        text: The text, as rich's markup; no word of it that fits a line is broken.
+        to: Where it goes; where answers go if it is None.
+    """
+    to = to or console
+    if not to.is_terminal:
+        to.print(first + text, soft_wrap=True)
+        return
+    line = Table.grid()
+    line.add_column(no_wrap=True)
+    line.add_column(overflow="fold")
+    line.add_row(first, text)
+    to.print(line)
+
+
 def complain(text: str) -> None:
     """Say on stderr what is wrong, as a sentence."""
     said = Text.assemble(("backbeat:", "bold red"), f" {sentence(text)}")

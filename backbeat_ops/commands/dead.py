@@ -28,6 +28,7 @@ from backbeat_ops.terminal import (
     fail,
     on_aws,
     outcome,
+    print_hanging,
     print_json,
     the_stack,
 )
@@ -275,7 +276,8 @@ def _go_ahead(
         return False
     if dry_run or not sure:
         for cause in found:
-            errors.print(f"{cause.letters:>6,}  {cause.task}  {_why(cause.reason, cause.error)}")
+            said = f"{cause.task}  {_why(cause.reason, cause.error)}"
+            print_hanging(f"{cause.letters:>6,}  ", said, to=errors)
         total = counted(sum(cause.letters for cause in found), "letter")
         mailed = f", which sends up to {counted(most_mailed, 'email')}" if most_mailed else ""
         if dry_run:
