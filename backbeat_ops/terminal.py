@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -180,16 +181,18 @@ def print_hanging(first: str, text: str, to: Console | None = None) -> None:
 
     Args:
         first: What stands before the text, as rich's markup.
-        text: The text, as rich's markup; no word of it that fits a line is broken.
+        text: The text, as rich's markup. Where a word is too long, such as a key, the terminal wraps all of it by
+            itself, so that the word is copied whole.
         to: Where it goes; where answers go if it is None.
     """
     to = to or console
-    if not to.is_terminal:
+    room = to.width - Text.from_markup(first).cell_len
+    if not to.is_terminal or any(cell_len(word) > room for word in Text.from_markup(text).plain.split()):
         to.print(first + text, soft_wrap=True)
         return
     line = Table.grid()
     line.add_column(no_wrap=True)
-    line.add_column(overflow="fold")
+    line.add_column()
     line.add_row(first, text)
     to.print(line)
 

@@ -264,6 +264,8 @@ def test_a_long_line_goes_on_below_where_its_text_began(monkeypatch: pytest.Monk
     terminal.print_hanging("[bold]wrong[/]  ", "dead letters: 20 messages of process_media_upload are dead.")
     shown = [line.rstrip() for line in narrow.export_text().splitlines()]
     assert shown == ["wrong  dead letters: 20 messages of", "       process_media_upload are dead."]
+    terminal.print_hanging("key  ", f"posts/{'x' * 40}/a.jpg and more")
+    assert f"key  posts/{'x' * 40}/a.jpg and more\n" in narrow.export_text()
     told = io.StringIO()
     terminal.print_hanging("  ", "a long line " * 20, to=terminal.Console(file=told, width=40))
     assert told.getvalue() == "  " + "a long line " * 20 + "\n"
