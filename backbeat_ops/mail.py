@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 
 from backbeat import queues
+from backbeat.letters import Letter
 from backbeat.mail import deliveries, digest, sending
 from backbeat.mail.deliveries import State
 from backbeat.mail.sending import Site
@@ -90,6 +91,18 @@ def most_mailed(task: str, kwargs: Mapping[str, Any], at: datetime) -> int:
         return 0
     days = [(at + timedelta(days=days)).date() for days in range(-digest.WEEK.days, digest.WEEK.days + 1)]
     return sum(User.by_login.count(key) for day in days for key in day_keys(day))
+
+
+def most_mailed_again(letters: Iterable[Letter]) -> int:
+    """How many emails dead letters would send at the most, sent again: a run's parts and copies mail everybody once."""
+    by_run: dict[tuple[str, str], int] = {}
+    for letter in letters:
+        if letter.task not in TASKS or TASKS[letter.task].task_class != "emails":
+            continue
+        if (letter.task, letter.run_id) not in by_run:
+            message = letter.message()
+            by_run[letter.task, letter.run_id] = max(1, most_mailed_by([message] if message else []))
+    return sum(by_run.values())
 
 
 def shown(row: Delivery, now: datetime) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -173,6 +174,27 @@ def print_table(rows: Table, none: str = "") -> None:
             for number, line in enumerate(str(cell).splitlines()):
                 console.print(f"[dim]{'' if number else header:<{longest}}[/]  {line}", soft_wrap=True)
         console.print()
+
+
+def print_hanging(first: str, text: str, to: Console | None = None) -> None:
+    """Print a line; what does not fit a terminal goes on below where the text began, and a file gets it in one line.
+
+    Args:
+        first: What stands before the text, as rich's markup.
+        text: The text, as rich's markup. Where a word is too long, such as a key, the terminal wraps all of it by
+            itself, so that the word is copied whole.
+        to: Where it goes; where answers go if it is None.
+    """
+    to = to or console
+    room = to.width - Text.from_markup(first).cell_len
+    if not to.is_terminal or any(cell_len(word) > room for word in Text.from_markup(text).plain.split()):
+        to.print(first + text, soft_wrap=True)
+        return
+    line = Table.grid()
+    line.add_column(no_wrap=True)
+    line.add_column()
+    line.add_row(first, text)
+    to.print(line)
 
 
 def complain(text: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import click
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backbeat.ledger import FAILED
 from backbeat.letters import Letter
-from backbeat_ops import dead, runs
+from backbeat_ops import dead, mail, runs
 from backbeat_ops.commands import completing
 from backbeat_ops.terminal import (
     AsJson,
@@ -25,7 +26,9 @@ from backbeat_ops.terminal import (
     counted,
     errors,
     fail,
+    on_aws,
     outcome,
+    print_hanging,
     print_json,
     the_stack,
 )
@@ -169,13 +172,16 @@ def retry(
 ) -> None:
     """Send letters to their tasks' queues again: one as a trial, those of a cause, or all. More than one asks first.
 
-    The run keeps its id, so the same row of the ledger turns, and what was done already is not done twice.
+    So does one that sends several emails to users of a stack on AWS. The run keeps its id, so the same row of the
+    ledger turns, and what was done already is not done twice.
     """
     if wait and given is None:
         raise typer.BadParameter("--wait is for one letter: name it.")
     the_stack(context)
     wanted = _wanted(given, task_class, task, cause, everything)
-    if not _go_ahead("retry", wanted, dry_run, yes or given is not None, as_json):
+    most = mail.most_mailed_again(wanted)
+    sure = yes or (given is not None and (most < 2 or not on_aws(context)))
+    if not _go_ahead("retry", wanted, dry_run, sure, as_json, most):
         return
     before = dead.run_of(wanted[0])
     with _progress(len(wanted)) as progress:
@@ -208,7 +214,9 @@ def edit(context: typer.Context, given: One, yes: Yes = False, as_json: AsJson =
     if not yes:
         for line in dead.changes(letter, body):
             errors.print(line, style="green" if line.startswith("+") else "red", markup=False, soft_wrap=True)
-        typer.confirm(f"Send it to {letter.task}?", abort=True, err=True)
+        most = mail.most_mailed_again([replace(letter, body=body)])
+        mailed = f", which sends up to {counted(most, 'email')}" if most else ""
+        typer.confirm(f"Send it to {letter.task}{mailed}?", abort=True, err=True)
     _report(dead.send_edited(found, body), "sent to their queues", "sent to its queue", as_json)
 
 
@@ -255,8 +263,10 @@ def _wanted(
     return _looked_at(task_class, task, cause)
 
 
-def _go_ahead(what: str, wanted: Sequence[Letter], dry_run: bool, sure: bool, as_json: bool) -> bool:
-    """Say what is about to be done, and ask; whether it is to be done."""
+def _go_ahead(
+    what: str, wanted: Sequence[Letter], dry_run: bool, sure: bool, as_json: bool, most_mailed: int = 0
+) -> bool:
+    """Say what is about to be done, and how many emails that sends at the most, and ask; whether it is to be done."""
     found = dead.causes(wanted)
     if not wanted:
         answer(dead.Done([], {}, []), "Nothing is dead.", as_json)
@@ -266,10 +276,10 @@ def _go_ahead(what: str, wanted: Sequence[Letter], dry_run: bool, sure: bool, as
         return False
     if dry_run or not sure:
         for cause in found:
-            errors.print(f"{cause.letters:>6,}  {cause.task}  {_why(cause.reason, cause.error)}")
-        mails = sum(cause.letters for cause in found if cause.task_class == "emails")
+            said = f"{cause.task}  {_why(cause.reason, cause.error)}"
+            print_hanging(f"{cause.letters:>6,}  ", said, to=errors)
         total = counted(sum(cause.letters for cause in found), "letter")
-        mailed = f", {counted(mails, 'of them an email', 'of them emails')}" if mails and what == "retry" else ""
+        mailed = f", which sends up to {counted(most_mailed, 'email')}" if most_mailed else ""
         if dry_run:
             errors.print(f"Would {what} {total}{mailed}; nothing has been done.")
             return False

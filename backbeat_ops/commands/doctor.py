@@ -8,7 +8,7 @@ from rich.markup import escape
 from backbeat_ops import doctor as doctors
 from backbeat_ops.doctor import State
 from backbeat_ops.stack import Stack
-from backbeat_ops.terminal import AsJson, console, errors, on_aws, print_json, the_stack
+from backbeat_ops.terminal import AsJson, console, errors, on_aws, print_hanging, print_json, the_stack
 
 COLOURS = {State.OK: "green", State.WRONG: "bold red", State.UNKNOWN: "yellow"}
 
@@ -36,8 +36,7 @@ def doctor(
     else:
         for finding in sorted(findings, key=lambda finding: list(COLOURS)[::-1].index(finding.state)):
             state = f"[{COLOURS[finding.state]}]{finding.state:<7}[/]"
-            said = f"{state}  {finding.checked}: {escape(finding.says)}"
-            console.print(said, soft_wrap=not console.is_terminal)
+            print_hanging(f"{state}  ", f"{finding.checked}: {escape(finding.says)}")
             if finding.next:
                 console.print(f"         [dim]{escape(finding.next)}[/]", soft_wrap=True)
     if not well:

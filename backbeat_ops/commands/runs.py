@@ -34,6 +34,7 @@ from backbeat_ops.terminal import (
     moment,
     not_ahead,
     outcome,
+    print_hanging,
     print_json,
     print_table,
     since,
@@ -179,7 +180,7 @@ def show(
     _parts_of(one)
     for letter in one.letters:
         console.print(f"\n[bold]dead letter[/]  {escape(letter['id'])}", soft_wrap=True)
-        console.print(f"    {escape(letter['reason'])}: {escape(letter['error'])}")
+        print_hanging("    ", f"{escape(letter['reason'])}: {escape(letter['error'])}")
     if one.log or one.no_log:
         console.print("\n[bold]its log[/]")
         for entry in one.log:
@@ -212,7 +213,7 @@ def _fields(one: onerun.OneRun) -> None:
         ("discarded", one.discarded),
     ]:
         if value:
-            console.print(f"[dim]{name:<11}[/]{escape(value)}", soft_wrap=True)
+            print_hanging(f"[dim]{name:<11}[/]", escape(value))
     for work in one.at_work:
         silent = ", without a sign of life" if work["silent"] else ""
         console.print(f"[dim]{'at work':<11}[/]since {work['since']}{silent}")
@@ -236,7 +237,7 @@ def _parts_of(one: onerun.OneRun) -> None:
     console.print(f"\n[bold]parts[/]  {len(one.parts)}: {said}")
     for part in one.parts:
         if part.error:
-            console.print(f"  {part.number:>3}  {outcome(part.outcome)}  {escape(part.error)}")
+            print_hanging(f"  {part.number:>3}  {outcome(part.outcome)}  ", escape(part.error))
 
 
 def run(

@@ -203,7 +203,8 @@ def _changed(stack: Stack, schedule: Schedule, changes: dict[str, Any], yes: boo
     times = ", ".join(f"{at:%a %d %b %H:%M}" for at in itertools.islice(wanted.times(now), 3))
     off = "" if wanted.enabled else " (it is disabled)"
     errors.print(
-        f"{schedule.name} as {shown['expression']}{zone} would fire next, in UTC: {times}{off}.", soft_wrap=True
+        f"{schedule.name} as {shown['expression']}{zone} would fire next, in UTC: {times}{off}.",
+        soft_wrap=not errors.is_terminal,
     )
     if not yes:
         typer.confirm(f"Change {schedule.name} from {schedule.definition['ScheduleExpression']}?", abort=True, err=True)

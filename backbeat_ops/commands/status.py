@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.text import Text
 
 from backbeat.producer import PRIORITIES
@@ -90,7 +91,7 @@ def _pace(going: Progress) -> str:
     return f", {going.per_second:.3g} a second, {span(going.seconds_left)} left"
 
 
-def _lines(found: dict[str, Any], width: int) -> Iterator[str]:
+def _lines(found: dict[str, Any], width: int) -> Iterator[RenderableType]:
     """How a stack fares as lines, none of which loses anything at 60 columns."""
     verdict = found["verdict"]
     where = found["endpoint"] or f"AWS, {found['region']}"
@@ -99,9 +100,9 @@ def _lines(found: dict[str, Any], width: int) -> Iterator[str]:
     else:
         yield f"[bold red]{counted(len(verdict['wrong']), 'thing')} wrong[/] with {found['stack']} [dim]({where})[/]"
     for said in verdict["wrong"]:
-        yield f"  [red]{escape(said)}[/]"
+        yield from _said(said, "red", width)
     for said in verdict["known"]:
-        yield f"  [yellow]{escape(said)}[/]"
+        yield from _said(said, "yellow", width)
     yield ""
     wide = width >= WIDE
     yield f"[dim]{'':<29}  waits   busy   dead  /min{'  last run' if wide else ''}[/]"
@@ -117,6 +118,18 @@ def _lines(found: dict[str, Any], width: int) -> Iterator[str]:
         shown = f"{outcome(last['outcome'])} {ago(datetime.fromisoformat(last['started']))}" if last else ""
         yield f"{line}  {shown}" if wide else line
         yield from (f"      {said}" for said in _more(task, "" if wide else shown))
+
+
+def _said(text: str, colour: str, width: int) -> Iterator[RenderableType]:
+    """What is said of a stack; on a terminal too narrow for it, what to type is in a line of its own, unbroken."""
+    what, _, command = text.rpartition(": `")
+    if not console.is_terminal:
+        yield f"  [{colour}]{escape(text)}[/]"
+    elif len(text) + 2 <= width or not what:
+        yield Padding(f"[{colour}]{escape(text)}[/]", (0, 0, 0, 2), expand=False)
+    else:
+        yield Padding(f"[{colour}]{escape(what)}:[/]", (0, 0, 0, 2), expand=False)
+        yield f"      {escape(command.removesuffix('`'))}"
 
 
 def _more(task: dict[str, Any], last: str) -> Iterator[str]:

@@ -258,6 +258,19 @@ def test_a_terminal_too_narrow_for_a_table_shows_each_row_in_lines(monkeypatch: 
     assert "There are none." in narrow.export_text()
 
 
+def test_a_long_line_goes_on_below_where_its_text_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = terminal.Console(width=40, force_terminal=True, color_system=None, record=True)
+    monkeypatch.setattr(terminal, "console", narrow)
+    terminal.print_hanging("[bold]wrong[/]  ", "dead letters: 20 messages of process_media_upload are dead.")
+    shown = [line.rstrip() for line in narrow.export_text().splitlines()]
+    assert shown == ["wrong  dead letters: 20 messages of", "       process_media_upload are dead."]
+    terminal.print_hanging("key  ", f"posts/{'x' * 40}/a.jpg and more")
+    assert f"key  posts/{'x' * 40}/a.jpg and more\n" in narrow.export_text()
+    told = io.StringIO()
+    terminal.print_hanging("  ", "a long line " * 20, to=terminal.Console(file=told, width=40))
+    assert told.getvalue() == "  " + "a long line " * 20 + "\n"
+
+
 def test_no_color_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rich knows the variable; a terminal that is none gets no escapes at all."""
     monkeypatch.setenv("NO_COLOR", "1")

@@ -11,10 +11,12 @@ import pytest
 from botocore.exceptions import ClientError
 from starlette.requests import Request
 
+from backbeat.messages import Message
 from backbeat.tasks import TASKS
 from backbeat_ops import dead, localcloud
 from backbeat_ops.console import draw, kept, views
 from backbeat_ops.console.guard import Guard
+from backbeat_ops.console.pages import dead as letters_page
 from backbeat_ops.console.pages import insights, now, tasks
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -198,6 +200,32 @@ def test_whoever_would_mail_many_on_aws_is_asked_first() -> None:
     assert views.ask_before_mailing(request("/tasks/x/run"), form | {"sure": "yes"}, 1_200) is None
     assert views.ask_before_mailing(request("/tasks/x/run"), form, 0) is None
     assert views.ask_before_mailing(request("/tasks/x/run", stack=localcloud.STACK), form, 1_200) is None
+
+
+def test_a_letter_that_would_mail_many_on_aws_is_asked_about_before_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+
+    def start(title: str, *_: Any) -> Any:
+        started.append(title)
+        return SimpleNamespace(number="1")
+
+    text = Message(task="send_content_digest_email", id="d", sent_at=NOW).to_json()
+    letter = SimpleNamespace(id="d", task="send_content_digest_email", body=text)
+    monkeypatch.setattr(letters_page.dead, "find", lambda given, letters: [letter])
+    monkeypatch.setattr(letters_page.dead, "chosen", lambda letters, cause: [letter])
+    monkeypatch.setattr(letters_page, "replace", lambda letter, **changes: letter)
+    monkeypatch.setattr(letters_page.mail, "most_mailed_again", lambda letters: 1_200)
+    asked = request("/dead/retry")
+    asked.app.state.letters = SimpleNamespace(look=lambda **_: ([letter], NOW))
+    asked.app.state.jobs = SimpleNamespace(running=list, start=start)
+    for form in ({"id": "d"}, {"cause": "c"}):
+        body = bytes(letters_page.retry(asked, form).body).decode()
+        assert "This sends up to 1,200 emails to users of prod." in body
+        assert started == []
+        assert letters_page.retry(asked, form | {"sure": "yes"}).status_code == 204
+        assert started.pop()
 
 
 def test_letters_are_read_once_for_all_visits_until_there_are_more_or_fewer(monkeypatch: pytest.MonkeyPatch) -> None:

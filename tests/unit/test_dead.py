@@ -1,6 +1,7 @@
 """`backbeat dead`: letters of every origin are read, grouped by cause, retried, edited, discarded; none is lost."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from support import Context, Queue
+from typer.testing import CliRunner
 
 from backbeat import ledger, letters, queues
 from backbeat.ledger import Attempt, Outcome
@@ -15,7 +17,8 @@ from backbeat.letters import Letter
 from backbeat.messages import Message
 from backbeat.models import RunRecord
 from backbeat.tasks import TASKS
-from backbeat_ops import dead
+from backbeat_ops import cli, dead, mail
+from backbeat_ops.commands import dead as commands
 from backbeat_ops.stack import NotFound
 
 MEDIA, WELCOME = "process_media_upload", "send_welcome_email"
@@ -274,3 +277,35 @@ def test_what_somebody_looks_at_counts(aws: None) -> None:
     bury("p1", "x")
     boto3.client("sqs").receive_message(QueueUrl=queue(MEDIA).dead_url)
     assert letters.number(TASKS[MEDIA]) == 1
+
+
+def test_what_letters_would_mail_is_counted_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def letter(task: str, run_id: str, **kwargs: Any) -> Letter:
+        text = Message(task=task, id=run_id, kwargs=kwargs, sent_at=SENT).to_json()
+        return replace(received(text), task=task, run_id=run_id, body=text)
+
+    digest = "send_content_digest_email"
+    monkeypatch.setattr(mail.User.by_login, "count", lambda key: 100)
+    days = mail.most_mailed(digest, {}, SENT)
+    assert days >= 1_000
+    everybody = letter(digest, "d")
+    assert mail.most_mailed_again([everybody, everybody]) == days
+    assert mail.most_mailed_again([everybody, letter(digest, "e", user_id="ada"), letter(WELCOME, "w")]) == days + 2
+    assert mail.most_mailed_again([letter(MEDIA, "m")]) == 0
+
+
+@pytest.mark.parametrize(("where", "asks"), [("prod", True), ("backbeat-local", False)])
+def test_one_letter_that_mails_everybody_on_aws_is_asked_about(
+    monkeypatch: pytest.MonkeyPatch, where: str, asks: bool
+) -> None:
+    sent: list[Any] = []
+    text = Message(task="send_content_digest_email", id="d", sent_at=SENT).to_json()
+    found = [replace(received(text), task="send_content_digest_email", run_id="d", body=text)]
+    monkeypatch.setattr(commands, "the_stack", lambda context: None)
+    monkeypatch.setattr(dead, "find", lambda given: found)
+    monkeypatch.setattr(dead, "run_of", lambda letter: None)
+    monkeypatch.setattr(dead, "retry", lambda wanted, **_: sent.extend(wanted) or dead.Done(["d"], {}, []))
+    monkeypatch.setattr(mail, "most_mailed_again", lambda wanted: 1_200)
+    said = CliRunner().invoke(cli.app, ["--stack", where, "dead", "retry", "d"], input="n\n", env={"COLUMNS": "200"})
+    assert ("Retry 1 letter, which sends up to 1,200 emails?" in said.output) is asks
+    assert len(sent) == (not asks)

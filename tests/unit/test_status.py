@@ -1,9 +1,11 @@
 """`backbeat status`: a verdict first, what is wrong with what to type, and how work goes on."""
 
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from backbeat import ledger
 from backbeat.ledger import Attempt, Outcome
@@ -79,7 +81,38 @@ def test_at_60_columns_no_line_of_a_task_is_longer() -> None:
     tasks = {"update_post_engagement_scores": task | {"class": "analytics"}}
     verdict = {"ok": True, "wrong": [], "known": []}
     found = {"stack": "backbeat", "endpoint": "http://127.0.0.1:4566", "tasks": tasks, "verdict": verdict}
-    lines = [command.Text.from_markup(line).plain for line in command._lines(found, 60)]
-    assert max(map(len, lines)) <= 60
-    assert "      oldest 2h, retrying 0s ago" in lines
-    assert any("last run" in line for line in command._lines(found, 120))
+    assert "      oldest 2h, retrying 0s ago" in printed(found, 60)
+    assert any("last run" in line for line in printed(found, 120))
+
+
+def printed(found: dict[str, Any], width: int) -> list[str]:
+    """What `status` prints on a terminal of a width that no line of it is longer than."""
+    terminal = Console(width=width, record=True, file=io.StringIO(), force_terminal=True, color_system=None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(command, "console", terminal)
+        for line in command._lines(found, width):
+            terminal.print(line)
+    lines = [line.rstrip() for line in terminal.export_text().splitlines()]
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def test_at_60_columns_what_to_type_is_in_one_line_and_the_rest_goes_on_where_it_began() -> None:
+    wrong = ["20 messages are dead of process_media_upload: `backbeat dead --task process_media_upload`"]
+    known = ["send_notification is paused since 2026-11-26T16:29:09Z until 2026-11-26T17:29:09Z: `backbeat resume x`"]
+    verdict = {"ok": False, "wrong": wrong, "known": known}
+    found = {"stack": "backbeat", "endpoint": "http://127.0.0.1:4566", "tasks": {}, "verdict": verdict}
+    assert printed(found, 60)[1:6] == [
+        "  20 messages are dead of process_media_upload:",
+        "      backbeat dead --task process_media_upload",
+        "  send_notification is paused since 2026-11-26T16:29:09Z",
+        "  until 2026-11-26T17:29:09Z:",
+        "      backbeat resume x",
+    ]
+    assert f"  {wrong[0]}" in printed(found, 140)
+    file = Console(width=60, file=io.StringIO())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(command, "console", file)
+        for line in command._lines(found, 60):
+            file.print(line, soft_wrap=True)
+    assert f"  {wrong[0]}\n" in file.file.getvalue()  # type: ignore[attr-defined]

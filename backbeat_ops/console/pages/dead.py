@@ -1,7 +1,7 @@
 """Dead letters: by cause; one edited and tried, then all of its kind; or discarded with a reason."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from backbeat.ledger import SETTLED
 from backbeat.letters import Letter
-from backbeat_ops import dead
+from backbeat_ops import dead, mail
 from backbeat_ops.console import views
 from backbeat_ops.console.jobs import Job
 from backbeat_ops.dead import Done
@@ -70,6 +70,8 @@ def retry(request: Request, form: dict[str, Any]) -> Response:
     letters, _ = looked_at(request)
     if form.get("cause"):
         wanted = dead.chosen(letters, cause=str(form["cause"]))
+        if question := views.ask_before_mailing(request, form, mail.most_mailed_again(wanted)):
+            return question
 
         def all_of_them(job: Job) -> str:
             def progress(done: int) -> None:
@@ -81,6 +83,9 @@ def retry(request: Request, form: dict[str, Any]) -> Response:
         return views.went(f"/jobs/{job.number}")
     found = dead.find(str(form.get("id") or ""), letters)
     body = dead.edited(found[0], str(form["text"])) if form.get("text") else None
+    most = mail.most_mailed_again([replace(found[0], body=body or found[0].body)])
+    if most > 1 and (question := views.ask_before_mailing(request, form, most)):
+        return question
 
     def one(job: Job) -> str:
         before = dead.run_of(found[0])
