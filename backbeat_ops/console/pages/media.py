@@ -47,7 +47,7 @@ def context(request: Request) -> dict[str, Any]:
         "waiting": waiting,
         "busy": busy,
         "rate": rate,
-        "left_ms": 60_000 * (waiting + busy) / rate if rate and waiting + busy else None,
+        "left": status.span(60 * (waiting + busy) / rate) if rate and waiting + busy else "",
         "made": int(today.succeeded) if today else 0,
         "refused": int(today.rejected + today.dead) if today else 0,
         "dead": sum(status.depth(queues["dead_queue_url"])),
