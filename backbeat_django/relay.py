@@ -41,6 +41,12 @@ LEASE = timedelta(seconds=60)
 class Busy(Exception):
     """Another relay or import is at work."""
 
+    def __init__(
+        self,
+        what: str = "another relay or import is at work, or was killed, and gives way a minute after it went silent",
+    ) -> None:
+        super().__init__(what)
+
 
 class AwsUnavailable(Exception):
     """AWS does not answer, or not for us: nothing is wrong with the entries."""
@@ -113,7 +119,7 @@ def writing() -> Iterator[Writer]:
     """
     writer = Writer()
     if not writer.renew():
-        raise Busy("another relay or import is at work; it gives way a minute after it went silent")
+        raise Busy
     try:
         yield writer
     finally:
@@ -132,7 +138,7 @@ def drain(writer: Writer, now: datetime | None = None) -> Counter[str]:
         AwsUnavailable: AWS does not answer; the entries stay.
     """
     if not writer.renew():
-        raise Busy("another relay has taken over")
+        raise Busy
     entries = list(Entry.objects.using(mapping().database).filter(error="").order_by("pk")[:BATCH])
     if not entries:
         return Counter()

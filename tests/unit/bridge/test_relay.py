@@ -216,8 +216,10 @@ def test_an_entry_that_can_never_be_applied_holds_up_no_other(writer: Writer, ad
 def test_one_is_at_work_at_a_time_and_gives_way_when_silent(writer: Writer, ada: Member) -> None:
     other = Writer()
     assert not other.renew()
-    with pytest.raises(Busy), relay.writing():
+    with pytest.raises(Busy, match="a minute after it went silent"), relay.writing():
         pass
+    with pytest.raises(Busy, match="a minute after it went silent"):
+        relay.drain(other)
     Lease.objects.update(until=timezone.now() - timedelta(seconds=1))
     assert other.renew()
     with pytest.raises(Busy):
