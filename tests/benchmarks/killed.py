@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 
 import psutil
 
-from backbeat import letters, queues
+from backbeat import ledger, letters, queues
 from backbeat.aws import sqs
 from backbeat.mail import deliveries
 from backbeat.messages import Message
 from backbeat.models import User
 from backbeat.tasks import send_welcome_email
-from backbeat_ops import localcloud, runs
+from backbeat_ops import localcloud
 
 MEMBERS = 2_000
 KILLS = 30
@@ -44,12 +44,17 @@ def join(number: int) -> list[str]:
 
 
 def starts(ids: list[str], stack: str) -> list[float]:
-    """Milliseconds from the send of a message to the start of its run, one message after the other."""
+    """Milliseconds from `.delay()` to the start of its run, one message at a time, each when its queue is empty."""
+    os.environ["BACKBEAT_STACK"] = stack
     took = []
     for user_id in ids:
-        message = runs.by_hand(stack, send_welcome_email, {"user_id": user_id}, datetime.now(UTC))
-        (run,) = runs.wait([message], 60, pause=lambda _: time.sleep(0.02))
-        took.append((run.started - message.logical_time).total_seconds() * 1000)
+        sent = datetime.now(UTC)
+        run_id = send_welcome_email.delay(user_id)
+        started: dict[str, datetime] = {}
+        while run_id not in started:
+            time.sleep(0.3)
+            started = {run.run_id: run.started for run in ledger.recent("send_welcome_email", sent.date(), 99)}
+        took.append((started[run_id] - sent).total_seconds() * 1000)
     return took
 
 
