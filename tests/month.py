@@ -261,13 +261,8 @@ def trends(month: Month) -> Iterator[tuple[object, object]]:
     board = Board.objects.get(name="trending").value
     yield {each["tag"]: (each["authors"], each["posts"]) for each in board}, wanted
     for tag in Hashtag.objects.all():
-        yield (
-            (tag.is_trending, tag.posts_count if tag.is_trending else 0),
-            (
-                tag.name in wanted,
-                posts[tag.name] if tag.name in wanted else 0,
-            ),
-        )
+        number = posts[tag.name] if tag.name in wanted else 0
+        yield (tag.is_trending, tag.posts_count if tag.is_trending else 0), (tag.name in wanted, number)
 
 
 def cleaned(month: Month) -> Iterator[tuple[object, object]]:
