@@ -4,13 +4,11 @@ A message that a handler sends is one link further down than the message it was 
 retry stays where it is ("Use Lambda recursive loop detection to prevent infinite loops", Lambda developer guide).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import wraps
 from threading import local
 from typing import Any
-from unittest.mock import patch
 
+import pytest
 from botocore.client import BaseClient
 
 from backbeat.runtime import Implementation
@@ -19,9 +17,8 @@ LONGEST = 15
 """Invocations in one chain; Lambda stops the one after "approximately 16"."""
 
 
-@contextmanager
-def enforced() -> Iterator[list[str]]:
-    """Collect the messages sent meanwhile that Lambda would not deliver."""
+def enforce(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the messages that are sent in a test and that Lambda would not deliver."""
     too_long: list[str] = []
     links: dict[str, int] = {}  # by SQS's id of the message
     here = local()  # a batch's messages may be at work side by side
@@ -46,5 +43,6 @@ def enforced() -> Iterator[list[str]]:
                     too_long.append(f"message {links[sent['MessageId']]} of a chain goes to {parameters['QueueUrl']}")
         return answer
 
-    with patch.object(Implementation, "_receive", received), patch.object(BaseClient, "_make_api_call", called):
-        yield too_long
+    monkeypatch.setattr(Implementation, "_receive", received)
+    monkeypatch.setattr(BaseClient, "_make_api_call", called)
+    return too_long

@@ -6,11 +6,11 @@ While a task's own handler runs, each call that it makes to AWS must be one that
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from functools import wraps
+from functools import cache, wraps
 from threading import local
 from typing import Any
-from unittest.mock import patch
 
+import pytest
 from botocore.client import BaseClient
 from support import PSEUDO, arn, logical_name, resolve, resources, statements
 
@@ -56,12 +56,12 @@ def running(role: str) -> Iterator[None]:
         _here.running.pop()
 
 
-@contextmanager
-def enforced() -> Iterator[list[str]]:
-    """Collect what the handlers that run meanwhile may not do."""
+def enforce(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect what the handlers that run in a test may not do.
+
+    By the test's own `monkeypatch`, as what it patches itself is undone in order then, and nothing piles up.
+    """
     denied: list[str] = []
-    receive, run, look = Implementation._receive, Implementation._run, Implementation._look_ahead
-    write_down = Implementation._write_down
     call = BaseClient._make_api_call
 
     def as_function(method: Any) -> Any:
@@ -82,14 +82,10 @@ def enforced() -> Iterator[list[str]]:
                     denied.append(f"{_here.running[-1]} does not allow {action} on {resource}")
         return call(self, operation, parameters)
 
-    with (
-        patch.object(Implementation, "_receive", as_function(receive)),
-        patch.object(Implementation, "_run", as_function(run)),
-        patch.object(Implementation, "_look_ahead", as_function(look)),
-        patch.object(Implementation, "_write_down", as_function(write_down)),
-        patch.object(BaseClient, "_make_api_call", checked),
-    ):
-        yield denied
+    for name in ("_receive", "_run", "_look_ahead", "_write_down"):
+        monkeypatch.setattr(Implementation, name, as_function(getattr(Implementation, name)))
+    monkeypatch.setattr(BaseClient, "_make_api_call", checked)
+    return denied
 
 
 def needed(service: str, operation: str, parameters: dict[str, Any]) -> list[tuple[str, str]]:
@@ -157,12 +153,20 @@ def allows(role: str, action: str, resource: str, parameters: dict[str, Any]) ->
 
 def granted(role: str, parameters: dict[str, Any] | None = None) -> Iterator[tuple[str, str]]:
     """Every action that a role allows, or allows for a call, each with a resource, as its statements have them."""
-    for statement in statements(role):
-        if parameters is not None and not _meets(parameters, statement.get("Condition", {})):
-            continue
-        for allowed in _list(statement["Action"]):
-            for pattern in _list(statement["Resource"]):
-                yield resolve(allowed), resolve(pattern)
+    for condition, pairs in _statements(role):
+        if parameters is None or _meets(parameters, condition):
+            yield from pairs
+
+
+@cache
+def _statements(role: str) -> list[tuple[dict[str, Any], list[tuple[str, str]]]]:
+    return [
+        (
+            statement.get("Condition", {}),
+            [(resolve(to), resolve(of)) for to in _list(statement["Action"]) for of in _list(statement["Resource"])],
+        )
+        for statement in statements(role)
+    ]
 
 
 def _meets(parameters: dict[str, Any], condition: dict[str, Any]) -> bool:

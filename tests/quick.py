@@ -1,7 +1,7 @@
 """What moto and botocore do anew for each test or at each call, and to no other end, is done once in a process.
 
 Most of the unit tests' time would go into making the template's tables and queues, into reading botocore's descriptions
-of the services, and into looking through an update expression from each of its nodes.
+of the services, and into looking through and copying update expressions.
 """
 
 import copy
@@ -13,7 +13,8 @@ from botocore import session
 from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID, responses
 from moto.core.base_backend import BaseBackend
-from moto.dynamodb.parsing import validators
+from moto.dynamodb.parsing import ast_nodes, validators
+from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 from moto.s3.models import s3_backends
 
 BACKENDS = {
@@ -70,3 +71,40 @@ def shorten() -> None:
         (validators.OverlappingPathsValidator, validators.OverlappingPathsValidator.check_for_overlapping_paths),
     ):
         whole.traverse = look  # type: ignore[method-assign]
+    UpdateExpressionParser.make = cache(UpdateExpressionParser.make)  # what is parsed is copied before it is changed
+    ast_nodes.DepthFirstTraverser.traverse = _traverse
+    validators.deepcopy = _copy_tree
+
+
+def _traverse(traverser: Any, root: Any) -> Any:
+    """What moto's own does, which asks at each node anew what is to be done with which type."""
+    processors = traverser._processing_map()
+    of_type: dict[type, Callable[[Any], Any] | None] = {}
+
+    def visit(node: Any, place: int) -> Any:
+        parent, its = node.parent, type(node)
+        for number, child in enumerate(node.children or ()):
+            traverser.pre_processing_of_child(node, number)
+            if isinstance(child, ast_nodes.Node):
+                visit(child, number)
+        if its not in of_type:
+            of_type[its] = next((process for kind, process in processors.items() if issubclass(its, kind)), None)
+        if process := of_type[its]:
+            node = process(node)
+            node.parent = parent
+            if parent:
+                parent.children[place] = node
+        return node
+
+    return visit(root, -1)
+
+
+def _copy_tree(node: Any, parent: Any = None) -> Any:
+    """A copy of an expression as it was parsed, whose leaves are texts; or of a value."""
+    if not isinstance(node, ast_nodes.Node):
+        return copy.deepcopy(node)
+    copied: Any = object.__new__(type(node))
+    copied.__dict__.update(node.__dict__, parent=parent)
+    if node.children is not None:
+        copied.children = [_copy_tree(child, copied) for child in node.children]
+    return copied

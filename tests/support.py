@@ -62,6 +62,7 @@ def written() -> dict[str, Any]:
     return found
 
 
+@cache
 def resources(kind: str) -> dict[str, dict[str, Any]]:
     """The template's resources of one type, by logical id."""
     return {name: r for name, r in template()["Resources"].items() if r["Type"] == kind}
@@ -114,6 +115,7 @@ ARNS = {
 }
 
 
+@cache
 def arn(logical_id: str) -> str:
     """The ARN of a resource of the template."""
     form = ARNS.get(template()["Resources"][logical_id]["Type"], "{region}:{account}:")

@@ -151,14 +151,17 @@ def template_resources() -> None:
 
 
 @pytest.fixture
-def aws(_no_network: None) -> Iterator[None]:
+def aws(
+    _no_network: None, _one_call_of_the_database_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """moto's AWS with the template's tables, queues and buckets; the models are bound to it."""
+    assert BaseClient._make_api_call.__module__ == __name__, "the test before has left its own"
     with mock_aws():
         template_resources.put()
         models.bind({variable: function_environment_of(variable) for variable in models.TABLES})
         queues.bind(STACK)
-        with permissions.enforced() as denied, chains.enforced() as too_long:
-            yield
+        denied, too_long = permissions.enforce(monkeypatch), chains.enforce(monkeypatch)
+        yield
         assert denied == []
         assert too_long == []
 
