@@ -8,8 +8,11 @@ FUNCTION ?= process_media_upload
 EVENT ?= events/$(FUNCTION)/typical.json
 BIN = .venv/bin
 
+# A command, a worker and a test's process are started often: what they import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev shots django test browser test-django month invoke invoke-all bench bench-cold bench-mail bench-killed bench-width bench-fairness bench-sweeps bench-django bench-media drawing checkov check format lock clean
+.PHONY: help setup run dev shots django test proofs browser test-django month invoke invoke-all bench bench-cold bench-mail bench-killed bench-width bench-fairness bench-sweeps bench-django bench-media drawing checkov check format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,9 +45,12 @@ browser: setup ## Set up the browser that the tests of pages run in (needs npm; 
 month: setup ## Play a month beside Django, and compare its rows with queries that know nothing of Backbeat (SEED=1)
 	@PYTHONPATH=tests $(BIN)/python tests/month.py $(SEED)
 
-test: browser ## Run every test, on all cores; those of the local cloud and of the browser in two processes
-	@$(BIN)/pytest --ignore tests/integration --ignore tests/browser --numprocesses auto
-	@$(BIN)/pytest tests/integration tests/browser --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: browser ## Run the tests, on all cores; those of the local cloud and of the browser in three processes
+	@$(BIN)/pytest --ignore tests/integration --ignore tests/browser -m "not proof" --numprocesses auto
+	@$(BIN)/pytest tests/browser tests/integration -m "not proof" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+proofs: setup ## Run the tests that take minutes each: new tasks by the pages, in a copy of the project
+	@$(BIN)/pytest -m proof -n0
 
 shots: browser ## Take docs/console/*.webp, the pictures of the console's pages, anew
 	@BACKBEAT_SHOTS=$(CURDIR)/.backbeat/shots $(BIN)/pytest tests/browser/test_console.py -n0

@@ -39,7 +39,7 @@ def main() -> None:
     for where, requirements in ((ROOT / ".venv", "dev.txt"), (HOME / "emulator", "emulator.txt")):
         _say(f"installing requirements/{requirements} into {where.relative_to(ROOT)}")
         _run([uv, "venv", "--quiet", "--clear", "--python", python, str(where)])
-        install = [uv, "pip", "install", "--quiet", "--python", str(where / "bin/python")]
+        install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(where / "bin/python")]
         _run([*install, "--require-hashes", "-r", f"requirements/{requirements}"])
         if requirements == "dev.txt":
             _run([*install, "--no-deps", "--no-build-isolation", "--editable", "."])

@@ -46,6 +46,7 @@ def done(project: Path, script: str, variables: dict[str, str]) -> str:
     return ended.stdout
 
 
+@pytest.mark.proof
 def test_the_page_leads_from_nothing_to_tasks_that_ran(project: Path) -> None:
     port = any_port()
     page = PAGE.replace(":4566", f":{port}").replace(

@@ -46,6 +46,7 @@ def made_in(folder: Path, *command: str) -> str:
 # ---- A task ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 def test_a_project_with_new_tasks_passes_its_checks_and_tests(tmp_path: Path) -> None:
     """One that messages start, one that a schedule starts, and one in parts. Left out: `sam validate`, which lints once
     more and takes as long as all else, and what is about the wheel."""
