@@ -1,6 +1,7 @@
 """A worker is killed while it makes renditions. Most of that test is waiting, so it is in a file that starts early."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import boto3
@@ -14,24 +15,28 @@ from backbeat_ops import localcloud, runs
 from backbeat_ops.stack import Stack
 
 
-def workers(function: str) -> list[psutil.Process]:
-    """The processes in which the local cloud runs a function."""
+def stopped(function: str) -> list[psutil.Process]:
+    """The processes in which the local cloud runs a function, standing still."""
     emulator = localcloud.find()
     assert emulator is not None
-    workers = emulator.process.children(recursive=True)
-    return [worker for worker in workers if worker.environ().get("AWS_LAMBDA_FUNCTION_NAME") == function]
+    still = []
+    for process in emulator.process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # its work may have ended just now
+            if process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == function:
+                process.suspend()
+                still.append(process)
+    return still
 
 
 def killed_at_work(function: str) -> Flight:
     """Kill a function's workers while one is at work; they stand still while that is looked up, so none is missed."""
     until = time.monotonic() + 60
     while True:
-        still = workers(function)
-        for worker in still:
-            worker.suspend()
+        still = stopped(function)
         flights = ledger.in_flight("process_media_upload")
         for worker in still:
-            worker.kill() if flights else worker.resume()
+            with suppress(psutil.NoSuchProcess):  # one that ends with another
+                worker.kill() if flights else worker.resume()
         if flights:
             (flight,) = flights
             return flight
