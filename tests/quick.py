@@ -73,7 +73,7 @@ def shorten() -> None:
         whole.traverse = look  # type: ignore[method-assign]
     UpdateExpressionParser.make = cache(UpdateExpressionParser.make)  # what is parsed is copied before it is changed
     ast_nodes.DepthFirstTraverser.traverse = _traverse
-    validators.deepcopy = _copy_tree
+    ast_nodes.Node.__deepcopy__ = _copy_tree
 
 
 def _traverse(traverser: Any, root: Any) -> Any:
@@ -99,12 +99,13 @@ def _traverse(traverser: Any, root: Any) -> Any:
     return visit(root, -1)
 
 
-def _copy_tree(node: Any, parent: Any = None) -> Any:
-    """A copy of an expression as it was parsed, whose leaves are texts; or of a value."""
-    if not isinstance(node, ast_nodes.Node):
-        return copy.deepcopy(node)
+def _copy_tree(node: Any, known: dict[int, Any]) -> Any:
+    """A copy of an expression, whose nodes would have their types and parents looked up one by one."""
     copied: Any = object.__new__(type(node))
-    copied.__dict__.update(node.__dict__, parent=parent)
+    copied.__dict__.update(node.__dict__, parent=None)
     if node.children is not None:
-        copied.children = [_copy_tree(child, copied) for child in node.children]
+        copied.children = [copy.deepcopy(child, known) for child in node.children]
+        for child in copied.children:
+            if isinstance(child, ast_nodes.Node):
+                child.parent = copied
     return copied

@@ -110,8 +110,8 @@ def main(names: list[str]) -> None:
     for name in names or ABOUT:
         title, about = ABOUT[name]
         when = f"{datetime.now(UTC):%Y-%m-%d}, {machine()}"
-        found[title] = f"\n{about}\n\n{when}:\n\n```text\n{run(name)}\n```\n\n"
-        page = [f"## {title}\n{found[title]}" for title, _ in ABOUT.values() if title in found]
+        found[title] = f"\n{about}\n\n{when}:\n\n```text\n{run(name)}\n```"
+        page = [f"## {title}\n{found[title].rstrip()}\n\n" for title, _ in ABOUT.values() if title in found]
         PAGE.write_text(f"{HEAD}\n{''.join(page)}".rstrip() + "\n", "utf-8")
 
 
