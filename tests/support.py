@@ -23,9 +23,11 @@ from botocore.awsrequest import AWSResponse
 from cfnlint.decode import cfn_yaml
 from cfnlint.template import Template
 from cfnlint.template.transforms import Transform
+from pynamodb.models import Model
 
 from backbeat import ledger
 from backbeat.messages import Message
+from backbeat.models import TABLES
 from backbeat.runtime import Run
 from backbeat_ops.new.task import logical_name as logical_name
 
@@ -400,6 +402,16 @@ def run_whole(implementation: Any, message_id: str, when: datetime, **kwargs: An
         part_of_it = message.for_part(part)
         outcome = implementation(**kwargs, run=Run(task, part_of_it, Context()))  # type: ignore[arg-type]
     return outcome
+
+
+def empty_tables() -> None:
+    """Delete what an application writes, so that no test of the local cloud meets what another left."""
+    for variable in ("USERS", "POSTS", "LIKES", "COMMENTS", "FOLLOWS", "TOKENS", "ACTIVITY"):
+        model: type[Model] = TABLES[f"{variable}_TABLE"][0]
+        rows = list(model.scan())
+        with model.batch_write() as batch:
+            for row in rows:
+                batch.delete(row)
 
 
 def any_port() -> int:

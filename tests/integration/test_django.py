@@ -16,10 +16,9 @@ from browser.conftest import chromium as chromium
 from browser.conftest import page as page
 from browser.conftest import watched as watched
 from playwright.sync_api import Page, expect
-from pynamodb.models import Model
-from support import ROOT, Backbeat, any_port
+from support import ROOT, Backbeat, any_port, empty_tables
 
-from backbeat.models import TABLES, Post
+from backbeat.models import Post
 from backbeat.posts.files import files_of
 from backbeat_ops import uploads
 from backbeat_ops.stack import Stack
@@ -27,15 +26,6 @@ from backbeat_ops.stack import Stack
 Manage = Callable[..., str]
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 TASKS = ("update_user_statistics", "update_post_engagement_scores", "cleanup_old_posts", "update_trending_hashtags")
-
-
-def empty_tables() -> None:
-    for variable in ("USERS", "POSTS", "LIKES", "COMMENTS", "FOLLOWS", "TOKENS", "ACTIVITY"):
-        model: type[Model] = TABLES[f"{variable}_TABLE"][0]
-        rows = list(model.scan())
-        with model.batch_write() as batch:
-            for row in rows:
-                batch.delete(row)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from support import STACK, Calls, Context, Queue, event, function_environment, r
 from backbeat import ledger, sweeps
 from backbeat.models import Comment, DayCounts, Like, Post, User, day_key
 from backbeat.posts import archive, files
+from backbeat_ops import sample
 from cleanup_old_posts import handle, plan_taking
 
 TASK = "cleanup_old_posts"
@@ -391,6 +392,16 @@ def test_the_brake_stops_a_run_and_an_operator_can_approve_it(
     queue.drain(handle)
     assert hidden() == {"old", "ancient"}
     assert sweeps.watermark(TASK) == SUNDAY
+
+
+def test_the_sample_network_is_cleaned_up_without_an_approval(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As who runs it for a first time finds it in the morning: something is done, and nothing is dead."""
+    monkeypatch.setattr("cleanup_old_posts.BRAKE", 0.05)
+    sample.seed(SUNDAY)
+    queue.send({"task": TASK, "kwargs": {}, "scheduled_time": SUNDAY.isoformat()})
+    queue.drain(handle)
+    assert {run.outcome for run in ledger.recent(TASK, SUNDAY.date(), 10)} == {"succeeded"}
+    assert hidden()
 
 
 def test_ids_that_an_operator_made_up_keep_apart(due: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
