@@ -128,7 +128,7 @@ def test_after_a_day_with_every_fault_nothing_differs(
     assert carry_over(manage) == "0 entries wait\n"
 
     for task in TASKS:
-        backbeat("run", task, "--wait")
+        backbeat("run", task, "full=true", "--wait")  # as backbeat_import says
     survey = backbeat("run", "cleanup_old_posts", "mode=report", "--wait", "--json")
     assert survey["result"]["to_hide"] == 0, "it is hidden"
     manage("backbeat_pull")

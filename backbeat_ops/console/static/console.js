@@ -86,6 +86,14 @@ if (main.dataset.live) {
   addEventListener("pagehide", () => events.close());
 }
 
+// What is answered to a button is seen, on a phone too, where it may lie below the screen's end.
+document.addEventListener("htmx:afterSettle", (event) => {
+  const place = event.detail.target;
+  if (event.detail.requestConfig.verb === "post" && place.hasAttribute("aria-live")) {
+    place.scrollIntoView({ block: "nearest" });
+  }
+});
+
 document.querySelectorAll("[data-drop]").forEach((place) => {
   const input = place.querySelector("input[type=file]");
   const said = place.querySelector("[role=status]");
