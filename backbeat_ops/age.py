@@ -6,8 +6,9 @@ import urllib.parse
 import urllib.request
 from datetime import UTC, datetime, timedelta
 
-import boto3
+from botocore.config import Config
 
+from backbeat.aws import client
 from backbeat_ops import localcloud
 
 LOOKED_BACK = timedelta(minutes=15)
@@ -27,7 +28,7 @@ def oldest(stack: str, queue: str, now: datetime) -> timedelta | None:
 
 
 def _of_cloudwatch(queue: str, now: datetime) -> timedelta | None:
-    points = boto3.client("cloudwatch").get_metric_statistics(
+    points = client("cloudwatch", Config()).get_metric_statistics(
         Namespace="AWS/SQS",
         MetricName="ApproximateAgeOfOldestMessage",
         Dimensions=[{"Name": "QueueName", "Value": queue}],

@@ -1,13 +1,13 @@
 """How a stack fares: what waits and since when, what is at work, what is dead and why, how each task ran last."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
-
 from backbeat import ledger
+from backbeat.aws import sqs
 from backbeat.producer import PRIORITIES
 from backbeat.tasks import TASKS
 from backbeat_ops import age, capacity, dead, pausing, runs
@@ -15,6 +15,8 @@ from backbeat_ops.stack import Stack
 
 SPAN = timedelta(minutes=1)
 """Of how long the rate is: runs that started within it."""
+READERS = 8
+"""Tasks that are looked at at once."""
 ON, PAUSED, OFF, MISSING = "on", "paused", "off", "missing"
 """How it is with what takes from a queue: on, off by `backbeat pause`, off by somebody else, or not there."""
 
@@ -28,7 +30,9 @@ def status(stack: Stack, *, causes: bool = True) -> dict[str, Any]:
     """
     described, now = stack.describe(), datetime.now(UTC)
     flights, paused, mappings = ledger.in_flight(), pausing.paused(stack), pausing.mappings(stack)
-    for name, task in described["tasks"].items():
+
+    def look(item: tuple[str, dict[str, Any]]) -> None:
+        name, task = item
         task["waiting"], task["in_flight"] = depth(task["queue_url"])
         oldest = age.oldest(stack.name, task["queue"], now) if task["waiting"] else None
         task["oldest_s"] = None if oldest is None else round(oldest.total_seconds())
@@ -40,6 +44,9 @@ def status(stack: Stack, *, causes: bool = True) -> dict[str, Any]:
         task["rate_per_minute"] = ledger.started_since(name, now - SPAN)
         last = next(iter(runs.recent(name, 1)), None)
         task["last_run"] = last and runs.shown(last)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        list(pool.map(look, described["tasks"].items()))
     late = any(task["oldest_s"] for task in described["tasks"].values())
     allowed = {name: each.late_s for name, each in capacity.configured(stack).items()} if late else {}
     described["classes"] = list(_classes(described["tasks"]))
@@ -94,7 +101,7 @@ def span(seconds: float) -> str:
 
 def depth(url: str) -> tuple[int, int]:
     """How many of a queue's messages wait, and how many are being worked on or wait for a retry."""
-    got = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    got = sqs().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     return int(got["ApproximateNumberOfMessages"]), int(got["ApproximateNumberOfMessagesNotVisible"])
 
 
