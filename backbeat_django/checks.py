@@ -7,7 +7,7 @@ from django.core import checks
 from django.db import router
 
 from backbeat_django.mapping import LEADS_TO, VISIBILITIES, Map, follow, holds, read
-from backbeat_django.outbox import KEYS, Mirrored, with_heirs
+from backbeat_django.outbox import KEYS, Mirrored, roots, with_heirs
 
 
 @checks.register("backbeat")
@@ -56,7 +56,7 @@ def _unseen(found: Map) -> list[checks.CheckMessage]:
         f"{model._meta.label}.{manager.name}": None  # each once: reposts, say, are a kind of their own, and posts
         for kind in found
         if kind.name in KEYS
-        for model in with_heirs(kind.model)
+        for model in (*with_heirs(kind.model), *(root for root, _ in roots(kind.model)))
         for manager in model._meta.managers
         if not isinstance(manager.get_queryset(), Mirrored)
     }

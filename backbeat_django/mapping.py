@@ -344,7 +344,7 @@ def _model(where: str, label: str) -> tuple[type[Model], Any]:
     try:
         model = apps.get_model(app, name)
         if not through:
-            return model, None
+            return model._meta.concrete_model, None  # a proxy's rows are written as the other model's, too
         many_to_many = _many_to_many(model, through)
     except (LookupError, ValueError, FieldDoesNotExist, AttributeError) as error:
         raise NotMapped(

@@ -111,6 +111,8 @@ class Watched:
 
 _watched: dict[type[models.Model], list[Watched]] = {}
 """The watched kinds of each model."""
+_inheriting: dict[type[models.Model], list[tuple[Watched, type[models.Model], str]]] = {}
+"""By model that a watched one inherits: how that one is watched, and the path that leads from its rows to here."""
 _connected: list[tuple[Signal, type[models.Model], str]] = []
 """What listens, to be let go where another map is watched."""
 
@@ -162,6 +164,7 @@ def send_later(task: Task[Any], message: Message, time: datetime) -> None:
 def watch(found: Map) -> None:
     """Have every write to the mapped models leave an entry."""
     _watched.clear()
+    _inheriting.clear()
     while _connected:
         signal, sender, uid = _connected.pop()
         signal.disconnect(sender=sender, dispatch_uid=uid)
@@ -203,6 +206,43 @@ def _watch(model: type[models.Model], watched: Watched) -> None:
         if watched.kept:
             _connect(post_init, read, heir, watched.name)
     _save_together(model)
+    for root, link in roots(model):
+        _watch_root(root, link, model, watched)
+
+
+def _watch_root(root: type[models.Model], link: str, model: type[models.Model], watched: Watched) -> None:
+    """Watch a model that a watched one inherits: half of each row is its own, and may be written as such.
+
+    What is deleted as such needs nothing more, as Django deletes the other half first, and says so.
+    """
+
+    def saved(instance: models.Model, using: str, created: bool, **_: Any) -> None:
+        if not created:
+            rows = model._base_manager.using(using).filter(**{link: instance.pk})
+            mark(watched.entry, watched.keys(rows), using, watched.changed(instance))
+            if watched.kept:
+                watched.read(instance)
+
+    def read(instance: models.Model, **_: Any) -> None:
+        watched.read(instance)
+
+    _inheriting.setdefault(root, []).append((watched, model, link))
+    for each in apps.get_models():
+        if each._meta.concrete_model is root:
+            _mix_in(each)
+            _connect(post_save, saved, each, watched.name)
+            if watched.kept:
+                _connect(post_init, read, each, watched.name)
+    _save_together(root)
+
+
+def roots(model: type[models.Model]) -> list[tuple[type[models.Model], str]]:
+    """The models with tables of their own that a model inherits, and the path from its rows to theirs."""
+    return [
+        (root, "__".join(step.join_field.name for step in model._meta.get_path_to_parent(root)))
+        for root in model._meta.get_parent_list()
+        if not root._meta.proxy
+    ]
 
 
 def with_heirs(model: type[models.Model]) -> list[type[models.Model]]:
@@ -333,11 +373,15 @@ class Mirrored:
     def update(self: Any, **kwargs: Any) -> int:
         """Update rows, and leave an entry for each."""
         kinds = _watched_of(self.model)
-        if not kinds:
+        heirs = _inheriting.get(self.model._meta.concrete_model, [])
+        if not kinds and not heirs:
             return super().update(**kwargs)  # type: ignore[misc, no-any-return]
         with transaction.atomic(using=self.db, savepoint=False):
             self._for_write = True
             keys = {watched: watched.keys(self.order_by()) for watched in kinds}
+            for watched, model, link in heirs:
+                own = self.order_by().values("pk")
+                keys[watched] = watched.keys(model._base_manager.using(self.db).filter(**{f"{link}__in": own}))
             moving = [each for each in kinds if not {*each.columns, *each.columns.values()}.isdisjoint(kwargs)]
             pks = list(self.order_by().values_list("pk", flat=True)) if moving else []
             number: int = super().update(**kwargs)  # type: ignore[misc]

@@ -58,6 +58,15 @@ class Video(Post):
     long = LongVideos()
 
 
+class Clip(Video):
+    pass
+
+
+class Repost(Post):
+    class Meta:
+        proxy = True
+
+
 class Comment(models.Model):
     post = models.ForeignKey(Post, models.CASCADE, related_name="comments")
     author = models.ForeignKey(Account, models.CASCADE)
