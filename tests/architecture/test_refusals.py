@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -29,14 +30,18 @@ def properties(logical_id: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def longest_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def longest_names() -> Iterator[None]:
     """The longest stack name that the template takes, and the longest name of a region."""
     pattern = properties("ShortStackName")["AllowedPattern"]
     stack = next("s" * length for length in range(128, 0, -1) if re.fullmatch(pattern, "s" * length))
     session = boto3.Session()
     regions = [r for p in session.get_available_partitions() for r in session.get_available_regions("s3", p)]
-    monkeypatch.setitem(PSEUDO, "AWS::StackName", stack)
-    monkeypatch.setitem(PSEUDO, "AWS::Region", max(regions, key=len))
+    with pytest.MonkeyPatch.context() as meanwhile:
+        meanwhile.setitem(PSEUDO, "AWS::StackName", stack)
+        meanwhile.setitem(PSEUDO, "AWS::Region", max(regions, key=len))
+        arn.cache_clear()  # it knows the names of all other tests
+        yield
+    arn.cache_clear()
 
 
 # ---- S3 --------------------------------------------------------------------------------------------------------------

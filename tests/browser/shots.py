@@ -13,7 +13,7 @@ KEPT = (
     "media-390-light",
     "mail-look-1280-light",
     "schedule-390-light",
-    "insights-1280-dark",
+    "insights-full-1280-dark",
 )
 """Of each page on every screen, those that the guide shows."""
 

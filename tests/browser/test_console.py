@@ -191,7 +191,9 @@ def test_what_is_pressed_before_the_page_is_ready_is_done_once_it_is(
     assert page.url == address
 
 
-def test_a_stretch_is_played_and_its_report_is_read(page: Page, at: Callable[[str], None], cloud: Stack) -> None:
+def test_a_stretch_is_played_and_its_report_is_read(
+    page: Page, at: Callable[[str], None], cloud: Stack, shots: Shots
+) -> None:
     today = datetime.now(UTC).date()
     at("/schedules/generate_content_analytics")
     page.get_by_label("From").fill(f"{today}T00:00")
@@ -199,11 +201,19 @@ def test_a_stretch_is_played_and_its_report_is_read(page: Page, at: Callable[[st
     page.get_by_role("button", name="Play", exact=True).click()
     expect(page.get_by_text("0 sent, 0 were known already, 0 failed.")).to_be_visible()
     at("/schedules/generate_content_analytics")
-    page.get_by_label("From").fill(f"{today - timedelta(days=1)}T03:00")
+    page.get_by_label("From").fill(f"{today - timedelta(days=5)}T03:00")
     page.get_by_label("Up to").fill(f"{today - timedelta(days=1)}T05:00")
     page.get_by_role("button", name="Play", exact=True).click()
-    expect(page.get_by_text("1 sent, 0 were known already, 0 failed.")).to_be_visible()
+    expect(page.get_by_text("5 sent, 0 were known already, 0 failed.")).to_be_visible()
+    now = datetime.now(UTC)
+    at("/schedules/update_trending_hashtags")
+    page.get_by_label("From").fill(f"{now - timedelta(hours=4):%Y-%m-%dT%H:01}")
+    page.get_by_label("Up to").fill(f"{now - timedelta(hours=1):%Y-%m-%dT%H:01}")
+    page.get_by_role("button", name="Play", exact=True).click()
+    expect(page.get_by_text(re.compile("[23] sent, [01] were known already, 0 failed."))).to_be_visible()
     at("/insights")
+    expect(page.locator(".trend li").first).to_be_visible()
+    shots("insights-full")
     page.get_by_role("link", name=str(today - timedelta(days=2)), exact=True).click()
     expect(page.frame_locator("iframe").locator("h1").first).to_be_visible()
 
