@@ -195,16 +195,12 @@ def _watch(model: type[models.Model], watched: Watched) -> None:
     def deleted(instance: models.Model, using: str, **_: Any) -> None:
         mark(watched.entry, [watched.key(instance)], using)
 
-    def read(instance: models.Model, **_: Any) -> None:
-        watched.read(instance)
-
     _watched.setdefault(model, []).append(watched)
     for heir in with_heirs(model):
         _mix_in(heir)
         _connect(post_save, saved, heir, watched.name)
         _connect(post_delete, deleted, heir, watched.name)
-        if watched.kept:
-            _connect(post_init, read, heir, watched.name)
+        _watch_reading(heir, watched)
     _save_together(model)
     for root, link in roots(model):
         _watch_root(root, link, model, watched)
@@ -223,17 +219,23 @@ def _watch_root(root: type[models.Model], link: str, model: type[models.Model], 
             if watched.kept:
                 watched.read(instance)
 
-    def read(instance: models.Model, **_: Any) -> None:
-        watched.read(instance)
-
     _inheriting.setdefault(root, []).append((watched, model, link))
     for each in apps.get_models():
         if each._meta.concrete_model is root:
             _mix_in(each)
             _connect(post_save, saved, each, watched.name)
-            if watched.kept:
-                _connect(post_init, read, each, watched.name)
+            _watch_reading(each, watched)
     _save_together(root)
+
+
+def _watch_reading(model: type[models.Model], watched: Watched) -> None:
+    """Keep what a model's rows hold when they are read, where something of it has to be known later."""
+
+    def read(instance: models.Model, **_: Any) -> None:
+        watched.read(instance)
+
+    if watched.kept:
+        _connect(post_init, read, model, watched.name)
 
 
 def roots(model: type[models.Model]) -> list[tuple[type[models.Model], str]]:

@@ -15,8 +15,6 @@ from backbeat_ops.stack import Stack
 
 SPAN = timedelta(minutes=1)
 """Of how long the rate is: runs that started within it."""
-READERS = 8
-"""Tasks that are looked at at once."""
 ON, PAUSED, OFF, MISSING = "on", "paused", "off", "missing"
 """How it is with what takes from a queue: on, off by `backbeat pause`, off by somebody else, or not there."""
 
@@ -45,7 +43,7 @@ def status(stack: Stack, *, causes: bool = True) -> dict[str, Any]:
         last = next(iter(runs.recent(name, 1)), None)
         task["last_run"] = last and runs.shown(last)
 
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(dead.READERS) as pool:
         list(pool.map(look, described["tasks"].items()))
     late = any(task["oldest_s"] for task in described["tasks"].values())
     allowed = {name: each.late_s for name, each in capacity.configured(stack).items()} if late else {}
